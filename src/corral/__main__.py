@@ -1,0 +1,6 @@
+"""Start the command line: ``python -m corral``."""
+
+from corral.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,3009 @@
+"""Run tasks on one host and bring home what they leave: corral's agent.
+
+One file, standard library only, Python 3.6 or newer; it imports nothing of corral and is shipped
+as its own source. It does as told and decides nothing. Prose: docs/protocol.md.
+
+Two processes live here. The **link** talks to the master: it holds the leases, keeps the journal
+of what ended, carries files. The **supervisor** starts, reaps and kills tasks. Either may die at
+any instant; the other one starts it anew, and no task runs twice or is left behind.
+
+From top to bottom: the words both use; ``Link`` with its ``Courier``, and ``Supervisor``: pure
+logic, driven by events, with the world handed in; then that world (``SystemClock``,
+``SocketTransport``, ``Port``, ``Disk``, ``ProcessTable``); the two loops; the commands
+``start`` and ``sweep``.
+"""
+
+import _posixsubprocess
+import _socket
+import binascii
+import ctypes
+import errno
+import fcntl
+import hmac
+import json
+import os
+import select
+import signal
+import stat
+import sys
+import time
+from collections import OrderedDict
+from hashlib import sha256
+
+PROTOCOL = 1
+CHUNK = 1 << 20  # bytes; one piece of a file in a request or reply
+INLINE = 64 * 1024  # bytes; stdout or stderr up to this travels inside the report
+REPORTS_BYTES = 768 * 1024  # of reports in one exchange (or one report, however long)
+
+BACKOFF_FIRST_S = 0.01  # between tries to reach the master, doubled ...
+BACKOFF_LAST_S = 1.0  # ... up to this
+REPLY_S = 10.0  # beyond hold_s: a reply that takes longer is not coming
+FILE_REPLY_S = 60.0  # a chunk moves in milliseconds; a slow line gets its minute
+BURST_S = 0.05  # at most one exchange in this time while there is enough to do
+SLOW_S = 1.0  # a master that commits gets this long before a newer exchange overtakes
+TELL_S = 0.02  # at most one message of ends in this time from supervisor to link
+TELL_MANY = 64  # ... unless so many ends are pending
+NO_MASTER_S = 15.0  # without an answer: nothing new starts
+BYE_S = 15.0  # all is answered and the master gone: the farewell need not be heard
+LEAVE_S = 2.0  # what a SIGTERM leaves the link to report in
+UNCLEAN_S = 10.0  # what cannot be killed in this time is named and left
+KILL_AGAIN_S = 0.01  # first pause between two rounds of killing, doubled up to ...
+KILL_PAUSE_S = 0.5
+MEND_S = 10.0  # a process that lived shorter than this is started anew only after a pause
+FETCH_TRIES = 3  # for a shipped file that arrives wrong or is refused
+PARTS = 64  # of runs, remembered; more are dropped when no lease needs them
+TIDY_ENTRIES = 100  # files removed at a stretch: a few milliseconds
+LOG_BYTES = 1 << 20  # the log starts again at this size
+ROOM_BYTES = 64 << 20  # free space a work folder must have
+RING = 1024  # starts remembered on disk; more than can be untold (TELL_MANY + slots)
+RING_WIDTH = 64  # bytes for one ticket
+GENERATION = 10**9  # exchange numbers of one link; the next link counts on above them
+CAS_MTIME_S = 946684800  # every shipped file is of 2000-01-01: any other time means it was altered
+TIDY_NS = 946684800 * 10**9  # ... and so is a slot's folder that no task has touched
+SLOT_MARK = "\0slot\0"  # in a lease's words: stands for the number of the slot
+
+TERM, CONT, STOP, KILL = (
+    int(number) for number in (signal.SIGTERM, signal.SIGCONT, signal.SIGSTOP, signal.SIGKILL)
+)
+
+EXCHANGE_LANES = (0, 1)
+FILE_LANE = 2
+
+
+# ---------------------------------------------------------------- words
+
+
+class CannotStart(Exception):
+    """A task could not be started; ``kind`` (spawn or env) says what failed, the text how."""
+
+    def __init__(self, kind, message):
+        Exception.__init__(self, message)
+        self.kind = kind
+        self.message = message
+
+
+class Altered(Exception):
+    """A shipped file in the content store is not (or no longer) what was put there."""
+
+    def __init__(self, digest, mode):
+        Exception.__init__(self, digest)
+        self.digest = digest
+        self.mode = mode
+
+
+class Config:
+    """What the agent was told at its start; the key lives in memory only."""
+
+    def __init__(self, given, environment):
+        self.owner = given["owner"]
+        self.incarnation = given["incarnation"]
+        self.key = binascii.unhexlify(given["key"])
+        self.host = given.get("host") or "localhost"
+        self.slots = given.get("slots") or 1
+        self.collect = bool(given.get("collect"))
+        self.linger_s = given.get("linger_s", 60)
+        self.folder = given.get("folder") or ""
+        self.environment = environment  # bytes to bytes: what tasks inherit
+
+
+def encode(text):
+    """Give the bytes of a text that came as JSON, whatever the locale of this host is."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def readable(data):
+    """Give text that JSON can carry, for people."""
+    if isinstance(data, bytes):
+        return data.decode("utf-8", "replace")
+    return data.encode("utf-8", "replace").decode("utf-8")
+
+
+def dumps(value):
+    return json.dumps(value, separators=(",", ":"))
+
+
+def signature(key, direction, method, path, number, body):
+    """Sign a message: HMAC-SHA256 over its fields, each led by its length (protocol.signature)."""
+    fields = (
+        direction.encode(),
+        method.encode(),
+        path.encode(),
+        b"%d" % number,
+        sha256(body).digest(),
+    )
+    data = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+    return hmac.new(key, data, sha256).hexdigest()
+
+
+def with_digest(report):
+    """Write a report as JSON, with the digest over its other fields by which it is idempotent."""
+    text = dumps(report)
+    return '%s,"digest":"%s"}' % (text[:-1], sha256(text.encode()).hexdigest())
+
+
+def returned(ticket, message):
+    """Record that an attempt is given back: unstarted, or ended through no fault of its own."""
+    return {"report": {"ticket": ticket, "ended": "returned", "message": message}}
+
+
+def safe_name(name):
+    """Say whether a name may stand in a path: one component, nothing hidden or upward."""
+    return 0 < len(name) <= RING_WIDTH and "/" not in name and "\0" not in name and name[0] != "."
+
+
+def safe_path(path):
+    """Say whether a path stays in the folder it is relative to."""
+    parts = path.split("/")
+    return not (path.startswith("/") or "\0" in path or ".." in parts or not path.strip("/."))
+
+
+def earliest(*dues):
+    """Give the first of some times, None if none is set."""
+    return min((due for due in dues if due is not None), default=None)
+
+
+def slay(processes, find):
+    """Kill all that ``find`` names, however it forks: freeze, look again until nothing is new, kill.
+
+    Gives the pids that were alive: empty means that nothing is left.
+    """
+    frozen = set()
+    for _ in range(100):  # a round in which nothing new turns up ends it; 100 bound a lost race
+        new = find() - frozen
+        if not new:
+            break
+        processes.signal(new, STOP)
+        frozen |= new
+    processes.signal(frozen, KILL)
+    return frozen
+
+
+# ---------------------------------------------------------------- the link
+
+
+class Sent:
+    """The newest exchange: what a retry repeats, and what it has told."""
+
+    def __init__(self, number, body, want, heavy):
+        self.number = number
+        self.body = body
+        self.want = want
+        self.heavy = heavy  # reports or facts: the master answers at once, so it is not overtaken
+        self.facts = False
+        self.bye = False
+        self.at = 0.0  # when it was sent (again)
+        self.state = "flying"  # or broken (to be retried), answered
+        self.fruitless = False  # answered with nothing new: ask again only when due
+
+
+class Link:
+    """Keep the master informed and the supervisor busy.
+
+    Events come in by ``on_reply``, ``on_closed``, ``on_port``, ``on_port_closed``,
+    ``on_terminate``; after each, ``tick`` does what is due. ``over`` is set at the end: "remove"
+    (nothing is left to tell) or "keep" (the folder waits for a collecting life).
+    """
+
+    def __init__(self, config, clock, transport, disk, processes, port, facts):
+        self.config = config
+        self.clock = clock
+        self.transport = transport
+        self.disk = disk
+        self.processes = processes
+        self.port = port  # to the supervisor; None while there is none
+        self.facts = facts  # None once the master has them
+        self.over = ""
+
+        self.number = self.file_number = disk.next_generation() * GENERATION
+        self.newest = None
+        self.flights = {}  # lane -> Sent
+        self.expires = {}  # lane -> when the reply to it is overdue
+        self.asked = {}  # lane -> (method, path, number), what the reply's signature covers
+        self.retry_at = None
+        self.backoff_s = BACKOFF_FIRST_S
+        self.hold_s = 2.0
+        self.lost_at = clock.now()  # since when no master answers; None while one does
+        self.held = False  # the supervisor starts nothing, for want of a master
+
+        self.slots = config.slots
+        self.parts = {}
+        self.fetching = OrderedDict()  # ticket -> lease that waits for shipped files
+        self.queued = OrderedDict()  # ticket -> lease that the supervisor has
+        self.running = OrderedDict()  # ticket -> (pid, start time, begun, part)
+        self.ended = OrderedDict()  # ticket -> record, until its report is answered
+        self.ready = OrderedDict()  # ticket -> report as text: those of `ended` with files sent
+        self.unsent = set()  # tickets of `ready` that no exchange has told yet
+        self.unnoted = set()  # tickets of `ended` that the journal could not take
+        self.killing = set()  # tickets that the master wants dead
+        self.present = set()  # (digest, mode) known to be in the content store
+        self.courier = Courier(self, disk)
+
+        self.stop = ""  # or drain, now; never taken back
+        self.gone = False  # the master does not know us any more
+        self.abandoned = False  # nobody came back for linger_s
+        self.terminated = False
+        self.leave_at = None
+        self.mend_at = None  # when to look after a dead supervisor
+        self.mend_until = 0.0  # what is not dead by then is left, and named
+        self.mend_pause_s = 0.0  # before the next start: grows when supervisors die young
+        self.born_at = clock.now()  # of the supervisor
+        self.doomed = None  # tickets that died with the supervisor, until they are reported
+        self.met = port is None  # the supervisor's table comes before our first word
+        for record in disk.journal():
+            self._keep(record)
+        if port is None:
+            self.stop = "drain"
+
+    # ------------------------------------------------ events
+
+    def on_reply(self, lane, status, signed, body):
+        """Take a reply off ``lane``; obey it only if its signature is right."""
+        asked = self.asked.pop(lane, None)
+        if asked is None:
+            return
+        wanted = signature(self.config.key, "reply %d" % status, *asked, body)
+        if not hmac.compare_digest(wanted.encode(), signed.encode()):
+            self.transport.close(lane)
+            self._lose(lane)
+            return
+        if status != 200 and not (status == 409 and lane == FILE_LANE):
+            self._refused(lane, status, body)
+            return
+        self._hear()
+        if lane == FILE_LANE:
+            self.courier.on_reply(status, body)
+            return
+        sent = self.flights.pop(lane)
+        if sent is self.newest:
+            sent.state = "answered"
+            self._obey(sent, json.loads(body.decode()))
+
+    def on_closed(self, lane):
+        """Take note that the connection of ``lane`` ended before its reply came."""
+        if self.asked.pop(lane, None) is not None:
+            self._lose(lane)
+
+    def on_port(self, message):
+        """Take a message of the supervisor."""
+        if "table" in message:
+            self._meet(message["table"])
+        for ticket, pid, start, begun in message.get("started", ()):
+            lease = self.queued.pop(ticket, None)
+            if lease is not None:
+                self.running[ticket] = (pid, start, begun, lease["part"])
+        self._take_ends(message.get("ended", ()))
+        for ticket, digest, mode in message.get("altered", ()):
+            self.present.discard((digest, mode))
+            self.disk.drop(digest, mode)
+            lease = self.queued.pop(ticket, None)
+            if lease is not None:
+                self._take_lease(lease)
+        if message.get("terminate"):
+            self.on_terminate()
+
+    def on_port_closed(self):
+        """Take note that the supervisor died: what it had started must die before a new one."""
+        now = self.clock.now()
+        self.port = None
+        self.met = True  # it may have died before it gave its table: then it had nothing
+        started = self.disk.started()
+        self.doomed = list(self.running) + [t for t in self.queued if t in started]
+        if now - self.born_at > MEND_S:
+            self.mend_pause_s = 0.0
+        else:
+            self.mend_pause_s = min(BACKOFF_LAST_S, self.mend_pause_s * 2 or BACKOFF_FIRST_S)
+        self.mend_at = now
+        self.mend_until = now + UNCLEAN_S
+
+    def on_terminate(self):
+        """End at once: kill what runs, report it if the master answers, go."""
+        self.terminated = True
+        self._halt("now")
+
+    def tick(self, now):
+        """Do what is due at ``now``; give the seconds until more is, None if only events count."""
+        if not self.met or self.over:
+            return None
+        due = earliest(
+            self._mend(now),
+            self._drop_overdue(now),
+            self._retry(now),
+            self._speak(now),
+            self.courier.tick(now),
+            self._watch_master(now),
+            self._leave(now),
+        )
+        return None if due is None else max(0.0, due - now)
+
+    # ------------------------------------------------ exchanges
+
+    def request(self, lane, method, path, number, body, expires_s):
+        """Sign and send; exactly one ``on_reply`` or ``on_closed`` answers it."""
+        self.asked[lane] = (method, path, number)
+        self.expires[lane] = self.clock.now() + expires_s
+        headers = (
+            ("corral-agent", self.config.incarnation),
+            ("corral-number", str(number)),
+            ("corral-signature", signature(self.config.key, "request", method, path, number, body)),
+        )
+        self.transport.send(lane, method, path, headers, body)
+
+    def _speak(self, now):
+        """Send the next exchange when it is due."""
+        due = self._exchange_due(now)
+        if due is None or due > now:
+            return due
+        self.newest = self._compose(now)
+        self._fly(self.newest, now)
+        return None
+
+    def _exchange_due(self, now):
+        last = self.newest
+        if self.gone:
+            return None
+        if last is None:
+            return now
+        if last.state == "broken" or len(self.flights) == len(EXCHANGE_LANES):
+            return None
+        beat = last.at + self.hold_s if last.state == "answered" else None
+        if not self._has_news(last):
+            return beat
+        soon = last.at + BURST_S if len(self.queued) >= self.slots else now
+        if last.state == "flying" and last.heavy:
+            soon = last.at + SLOW_S
+        return earliest(soon, beat)
+
+    def _has_news(self, last):
+        if self.unsent or (self._may_say_bye() and not last.bye):
+            return True
+        if last.state == "flying":
+            return self._want() > last.want
+        return not last.fruitless and self._want() > 0
+
+    def _may_say_bye(self):
+        return bool(self.stop) and not self.abandoned and not self._tickets()
+
+    def _tickets(self):
+        return self.fetching or self.queued or self.running or self.ended
+
+    def _want(self):
+        """Count the slots that are free and have nothing queued for them."""
+        if self.stop or self.port is None:
+            return 0
+        waiting = list(self.queued.values()) + list(self.fetching.values())
+        limits = {key: part["slots"] for key, part in self.parts.items() if part.get("slots")}
+        if not limits:
+            return max(0, self.slots - len(self.running) - len(waiting))
+        room = dict(limits)
+        for _, _, _, key in self.running.values():
+            if key in room:
+                room[key] -= 1
+        startable = 0
+        for lease in waiting:
+            key = lease["part"]
+            if key not in room:
+                startable += 1
+            elif room[key] > 0:
+                room[key] -= 1
+                startable += 1
+        return max(0, self.slots - len(self.running) - startable)
+
+    def _compose(self, now):
+        self.number += 1
+        want = self._want()
+        reports = self._pick_reports()
+        words = {"incarnation": self.config.incarnation, "number": self.number, "want": want}
+        words["queued"] = list(self.fetching) + list(self.queued)
+        words["running"] = [
+            [ticket, round(max(0.0, now - begun), 3)]
+            for ticket, (_, _, begun, _) in self.running.items()
+        ]
+        words["ended"] = list(self.ended)
+        words["load"] = self.processes.load()
+        if self.facts:
+            words["facts"] = self.facts
+        if self._may_say_bye():
+            words["bye"] = True
+        body = '%s,"reports":[%s]}' % (dumps(words)[:-1], ",".join(reports))
+        sent = Sent(self.number, body.encode(), want, bool(reports or self.facts))
+        sent.facts = "facts" in words
+        sent.bye = "bye" in words
+        return sent
+
+    def _pick_reports(self):
+        """Choose what fits of the unanswered reports, oldest first, at least one."""
+        texts = []
+        size = 0
+        for ticket, text in self.ready.items():
+            size += len(text)
+            if texts and size > REPORTS_BYTES:
+                break
+            texts.append(text)
+            self.unsent.discard(ticket)
+        return texts
+
+    def _fly(self, sent, now):
+        lane = next(lane for lane in EXCHANGE_LANES if lane not in self.flights)
+        self.flights[lane] = sent
+        sent.at = now
+        sent.state = "flying"
+        path = "/agent/v1/exchange"
+        self.request(lane, "POST", path, sent.number, sent.body, self.hold_s + REPLY_S)
+
+    def _drop_overdue(self, now):
+        """Break connections whose reply is not coming."""
+        for lane in list(self.asked):
+            if now >= self.expires[lane]:
+                self.transport.close(lane)
+                self.on_closed(lane)
+        return earliest(*(self.expires[lane] for lane in self.asked))
+
+    def _lose(self, lane):
+        now = self.clock.now()
+        if self.lost_at is None:
+            self.lost_at = now
+        if lane == FILE_LANE:
+            self.courier.on_closed(now)
+            return
+        sent = self.flights.pop(lane)
+        if sent is self.newest:  # an older one is not repeated: its reply would not count
+            sent.state = "broken"
+            self.retry_at = now + self.backoff_s
+            self.backoff_s = min(BACKOFF_LAST_S, self.backoff_s * 2)
+
+    def _retry(self, now):
+        """Repeat number and bytes of an exchange whose connection broke."""
+        last = self.newest
+        if last is None or last.state != "broken" or self.gone:
+            return None
+        if len(self.flights) == len(EXCHANGE_LANES):
+            return None
+        if now >= self.retry_at:
+            self._fly(last, now)
+            return None
+        return self.retry_at
+
+    def _refused(self, lane, status, body):
+        if _refusal(body).get("gone"):
+            self.gone = True
+            self._halt("now")
+        if lane == FILE_LANE and 400 <= status < 500:
+            self.courier.on_refused(status)
+            return
+        if lane == FILE_LANE:
+            self.courier.on_closed(self.clock.now(), BACKOFF_LAST_S)
+            return
+        self.backoff_s = BACKOFF_LAST_S  # the master is there and cannot: no hurry
+        self._lose(lane)
+
+    def _hear(self):
+        self.lost_at = None
+        self.backoff_s = BACKOFF_FIRST_S
+        if self.held:
+            self.held = False
+            self._tell({"hold": False})
+
+    def _watch_master(self, now):
+        """Without a master start nothing new; when nothing runs and nobody came back, end."""
+        if self.lost_at is None or self.stop:
+            return self._watch_stopped(now)
+        hold_at = self.lost_at + NO_MASTER_S
+        end_at = self.lost_at + self.config.linger_s
+        if now >= hold_at and not self.held:
+            self.held = True
+            self._tell({"hold": True})
+        if now >= end_at and not self.running and self.mend_at is None:
+            self.abandoned = True
+            self._halt("drain")
+            return now
+        return earliest(None if self.held else hold_at, None if self.running else end_at)
+
+    def _watch_stopped(self, now):
+        if self.lost_at is None or self.abandoned or self.gone or self.running:
+            return None
+        end_at = self.lost_at + self.config.linger_s
+        if now < end_at:
+            return end_at
+        self.abandoned = True
+        return now
+
+    # ------------------------------------------------ obeying
+
+    def _obey(self, sent, reply):
+        self.hold_s = reply.get("hold_s", 2.0)
+        if sent.facts:
+            self.facts = None
+        if sent.bye:
+            self.over = "remove"
+            return
+        if reply.get("slots", 1) != self.slots:
+            self.slots = reply.get("slots", 1)
+            self._tell({"slots": self.slots})
+        if len(self.parts) > PARTS:
+            self._drop_parts()
+        self.parts.update(reply.get("parts", {}))
+        fruits = [self._forget(reply.get("answered", ()))]
+        fruits += [self._again(ticket) for ticket in reply.get("upload", ())]
+        fruits += [self._kill(ticket) for ticket in reply.get("kill", ())]
+        leases = [lease for lease in reply.get("leases", ()) if self._is_new(lease)]
+        if reply.get("stop"):
+            self._halt(reply["stop"])
+        self._take_leases(leases)
+        sent.fruitless = not (leases or any(fruits))
+
+    def _is_new(self, lease):
+        ticket = lease["ticket"]
+        return safe_name(ticket) and not any(
+            ticket in held for held in (self.fetching, self.queued, self.running, self.ended)
+        )
+
+    def _take_leases(self, leases):
+        if self.stop:
+            self._take_ends([returned(lease["ticket"], "stopping") for lease in leases])
+            return
+        fit = [lease for lease in leases if not self._lacks(lease)]
+        self._give(fit)
+        for lease in leases:
+            if lease["ticket"] not in self.queued:
+                self._await_files(lease)
+
+    def _drop_parts(self):
+        used = {lease["part"] for lease in self.fetching.values()}
+        used.update(lease["part"] for lease in self.queued.values())
+        used.update(part for _, _, _, part in self.running.values())
+        for key in set(self.parts) - used:
+            del self.parts[key]
+
+    def _take_lease(self, lease):
+        self._take_leases([lease])
+
+    def _inputs(self, lease):
+        part = self.parts[lease["part"]]
+        if part.get("dir") is not None:
+            return ()
+        return list(part.get("inputs", ())) + list(lease.get("inputs", ()))
+
+    def _lacks(self, lease):
+        """List the shipped files of a lease that are not here yet, as {(digest, mode): input}."""
+        lacking = {}
+        for item in self._inputs(lease):
+            key = (item["sha256"], cas_mode(item))
+            if key in self.present:
+                continue
+            if self.disk.has(key[0], key[1], item["size"]):
+                self.present.add(key)
+            else:
+                lacking[key] = item
+        return lacking
+
+    def _await_files(self, lease):
+        self.fetching[lease["ticket"]] = lease
+        for (digest, mode), item in self._lacks(lease).items():
+            self.courier.fetch(digest, mode, item)
+
+    def on_fetched(self, key):
+        """Pass on the leases that waited for this shipped file alone."""
+        self.present.add(key)
+        fit = [lease for lease in self.fetching.values() if not self._lacks(lease)]
+        for lease in fit:
+            del self.fetching[lease["ticket"]]
+        self._give(fit)
+
+    def on_fetch_failed(self, key, message):
+        """Fail the leases that need a shipped file which cannot be had."""
+        failed = [t for t, lease in self.fetching.items() if key in self._lacks(lease)]
+        for ticket in failed:
+            del self.fetching[ticket]
+        self._take_ends(
+            {"report": {"ticket": t, "ended": "failed", "kind": "env", "message": message}}
+            for t in failed
+        )
+
+    def _give(self, leases):
+        for lease in leases:
+            self.queued[lease["ticket"]] = lease
+        if leases:
+            keys = {lease["part"] for lease in leases}
+            parts = {key: self.parts[key] for key in keys}
+            self._tell({"parts": parts, "leases": leases})
+
+    def _tell(self, message):
+        if self.port is not None:
+            self.port.send(message)
+
+    def _kill(self, ticket):
+        if ticket in self.fetching:
+            del self.fetching[ticket]
+            self._take_ends([returned(ticket, "not wanted any more")])
+            return True
+        if ticket in self.killing or not (ticket in self.queued or ticket in self.running):
+            return False
+        self.killing.add(ticket)
+        self._tell({"kill": [ticket]})
+        return True
+
+    def _halt(self, how):
+        """Start nothing any more (drain); or kill what runs, too (now)."""
+        if self.stop in (how, "now"):
+            return
+        self.stop = how
+        waiting = list(self.fetching)
+        self.fetching.clear()
+        self.courier.forget_fetches()
+        self._take_ends([returned(ticket, "stopping") for ticket in waiting])
+        self._tell({"stop": how})
+
+    def _leave(self, now):
+        """Decide whether this is the end."""
+        if not self.stop or self.fetching or self.queued or self.running:
+            return None
+        if self.gone:
+            self.over = "remove"
+        elif self.abandoned:
+            self.over = "keep"
+        elif self.terminated:
+            if self.leave_at is None:
+                self.leave_at = now + LEAVE_S
+            if now >= self.leave_at:
+                self.over = "keep" if self.ended else "remove"
+            return self.leave_at
+        elif not self.ended and self.lost_at is not None:
+            if now >= self.lost_at + BYE_S:
+                self.over = "remove"
+            return self.lost_at + BYE_S
+        return None
+
+    # ------------------------------------------------ what ended
+
+    def _take_ends(self, records):
+        """Keep records of ended attempts, on disk first, so that no death loses one."""
+        fresh = OrderedDict()
+        for record in records:
+            ticket = record["report"]["ticket"]
+            self.queued.pop(ticket, None)
+            self.running.pop(ticket, None)
+            self.killing.discard(ticket)
+            fresh[ticket] = record
+        if not fresh:
+            return
+        noted = list(fresh)
+        new = [record for ticket, record in fresh.items() if ticket not in self.ended]
+        try:
+            self.disk.write_journal(new)
+        except OSError:
+            self.unnoted.update(record["report"]["ticket"] for record in new)
+            noted = [ticket for ticket in noted if ticket not in self.unnoted]
+        for record in new:
+            self._keep(record)
+        if noted:
+            self._tell({"noted": noted})
+
+    def _keep(self, record):
+        """Hold a record until its report is answered; files go first."""
+        report = record["report"]
+        self.ended[report["ticket"]] = record
+        if has_files(record):
+            self.courier.upload(record)
+        else:
+            self.on_uploaded(report)
+
+    def on_uploaded(self, report):
+        """Report an attempt whose files, if any, have arrived."""
+        ticket = report["ticket"]
+        self.ready[ticket] = with_digest(report)
+        self.unsent.add(ticket)
+
+    def _forget(self, tickets):
+        """Let go of attempts whose reports are stored at the master."""
+        known = [ticket for ticket in tickets if ticket in self.ended]
+        for ticket in known:
+            if has_files(self.ended.pop(ticket)):
+                self.courier.forget(ticket)
+                self.disk.forget(ticket)
+            self.ready.pop(ticket, None)
+            self.unsent.discard(ticket)
+        if known:
+            self.disk.strike(known, not self.ended)
+        late = self.unnoted.intersection(known)
+        if late:
+            self.unnoted -= late
+            self._tell({"noted": list(late)})
+        return bool(known)
+
+    def _again(self, ticket):
+        """Send the files of an attempt again: what arrived does not match its report."""
+        record = self.ended.get(ticket)
+        if record is None or self.courier.carries(ticket):
+            return False
+        self.ready.pop(ticket, None)
+        self.unsent.discard(ticket)
+        self._keep(record)
+        return True
+
+    # ------------------------------------------------ the supervisor's life
+
+    def _meet(self, table):
+        """Learn from the supervisor what it has; it outlived the link before this one."""
+        self.met = True
+        self.slots = table["slots"]
+        self.parts.update(table["parts"])
+        for lease in table["queued"]:
+            self.queued[lease["ticket"]] = lease
+        for ticket, pid, start, begun, part in table["running"]:
+            self.running[ticket] = (pid, start, begun, part)
+        self.stop = self.stop or table["stop"]
+        self._take_ends(table["ended"])
+        self._tell({"hold": False})
+
+    def _mend(self, now):
+        """After the supervisor's death: kill what it had, report it returned, start a new one."""
+        if self.mend_at is None or now < self.mend_at:
+            return self.mend_at
+        if self.doomed is not None:
+            left = slay(self.processes, self._leftovers)
+            if left and now < self.mend_until:
+                self.mend_at = now + KILL_AGAIN_S
+                return self.mend_at
+            self._return_doomed(left)
+            self.mend_at = now + self.mend_pause_s
+        if self.stop:
+            self.mend_at = None
+            self._take_ends([returned(ticket, "stopping") for ticket in self.queued])
+        elif now >= self.mend_at:
+            self.mend_at = None
+            self._start_supervisor(now)
+        return self.mend_at
+
+    def _leftovers(self):
+        pids = {pid: start for pid, start, _, _ in self.running.values()}
+        for pid in self.processes.strays(()):
+            pids[pid] = None
+        return self.processes.tree(pids, "CORRAL_INCARNATION=" + self.config.incarnation)
+
+    def _return_doomed(self, left):
+        message = "the supervisor died"
+        if left:
+            message += "; unclean: pid " + " ".join(str(pid) for pid in sorted(left))
+        self._take_ends([returned(ticket, message) for ticket in self.doomed])
+        self.doomed = None
+
+    def _start_supervisor(self, now):
+        self.born_at = now
+        self.port = self.processes.start_peer()
+        self._tell({"slots": self.slots, "hold": self.held})
+        self._give(list(self.queued.values()))
+        self._tell({"kill": list(self.killing)})
+
+
+def _refusal(body):
+    try:
+        refusal = json.loads(body.decode())
+    except ValueError:
+        return {}
+    return refusal if isinstance(refusal, dict) else {}
+
+
+def has_files(record):
+    """Say whether an ended attempt has bytes that do not fit into its report."""
+    report = record["report"]
+    return bool(record.get("outputs")) or any(
+        "size" in report.get(name, ()) and "inline" not in report[name]
+        for name in ("stdout", "stderr")
+    )
+
+
+def cas_mode(item):
+    """Give the permissions under which a shipped file is kept: its x bit is all that counts."""
+    return "555" if item.get("mode", 0o644) & 0o111 else "444"
+
+
+class Courier:
+    """Carry files both ways, one request at a time: shipped ones first, for they gate starts."""
+
+    def __init__(self, link, disk):
+        self.link = link
+        self.disk = disk
+        self.fetches = OrderedDict()  # (digest, mode) -> Fetch
+        self.uploads = OrderedDict()  # ticket -> Upload
+        self.current = None  # the job whose request is on its way
+        self.wait_until = 0.0
+        self.backoff_s = BACKOFF_FIRST_S
+
+    def fetch(self, digest, mode, item):
+        key = (digest, mode)
+        if key not in self.fetches:
+            self.fetches[key] = Fetch(key, item, self.disk)
+
+    def upload(self, record):
+        ticket = record["report"]["ticket"]
+        self.uploads[ticket] = Upload(record, self.disk)
+
+    def carries(self, ticket):
+        return ticket in self.uploads
+
+    def forget(self, ticket):
+        self.uploads.pop(ticket, None)
+
+    def forget_fetches(self):
+        self.fetches.clear()
+
+    def tick(self, now):
+        """Take the next step: one request, or one piece hashed."""
+        if self.current is not None or self.link.gone or not (self.fetches or self.uploads):
+            return None
+        if now < self.wait_until:
+            return self.wait_until
+        job = next(iter(self.fetches.values()), None) or next(iter(self.uploads.values()))
+        try:
+            wanted = job.step()
+        except OSError as problem:
+            self._fail(job, problem)
+            return now
+        if job.done:
+            self._finish(job)
+        elif wanted is not None:
+            method, path, body = wanted
+            self.current = job
+            self.link.file_number += 1
+            self.link.request(FILE_LANE, method, path, self.link.file_number, body, FILE_REPLY_S)
+            return None
+        return now
+
+    def on_reply(self, status, body):
+        job = self._answered()
+        self.backoff_s = BACKOFF_FIRST_S
+        try:
+            job.take(status, body)
+        except OSError as problem:
+            self._fail(job, problem)
+
+    def on_refused(self, status):
+        """The master will not have this (or has it not); its reasons are its own."""
+        job = self._answered()
+        try:
+            job.refuse(status)
+        except OSError as problem:
+            self._fail(job, problem)
+        self.wait_until = self.link.clock.now() + self.backoff_s
+        self.backoff_s = min(BACKOFF_LAST_S, self.backoff_s * 2)
+
+    def on_closed(self, now, backoff_s=0.0):
+        """The connection broke: the same step again, after a pause."""
+        self.current = None
+        self.backoff_s = max(backoff_s, self.backoff_s)
+        self.wait_until = now + self.backoff_s
+        self.backoff_s = min(BACKOFF_LAST_S, self.backoff_s * 2)
+
+    def _answered(self):
+        job, self.current = self.current, None
+        return job
+
+    def _finish(self, job):
+        if isinstance(job, Fetch):
+            if self.fetches.pop(job.key, None) is not None:
+                self.link.on_fetched(job.key)
+        elif self.uploads.pop(job.ticket, None) is not None:
+            self.link.on_uploaded(job.report())
+
+    def _fail(self, job, problem):
+        """Give up a shipped file; a file of a task's is left out of its report, and said so."""
+        if isinstance(job, Upload):
+            job.leave_out(problem)
+        elif self.fetches.pop(job.key, None) is not None:
+            message = "cannot fetch %s: %s" % (job.path, problem.strerror or problem)
+            self.link.on_fetch_failed(job.key, readable(message))
+
+
+class Fetch:
+    """One shipped file on its way into the content store."""
+
+    def __init__(self, key, item, disk):
+        self.key = key
+        self.path = item["path"]
+        self.size = item["size"]
+        self.disk = disk
+        self.offset = 0
+        self.tries = 0
+        self.done = False
+
+    def step(self):
+        if self.offset < self.size:
+            return ("GET", "/agent/v1/blobs/%s?offset=%d" % (self.key[0], self.offset), b"")
+        if self.size == 0:
+            self.disk.store(self.key[0], self.key[1], 0, b"")
+        if self.disk.seal(self.key[0], self.key[1]):
+            self.done = True
+        else:
+            self._again("what arrived has another SHA-256")
+        return None
+
+    def take(self, status, body):
+        if not body or self.offset + len(body) > self.size:
+            self._again("what arrived has another size")
+            return
+        self.disk.store(self.key[0], self.key[1], self.offset, body)
+        self.offset += len(body)
+
+    def refuse(self, status):
+        self._again("the master refused it (%d)" % status)
+
+    def _again(self, why):
+        self.offset = 0
+        self.tries += 1
+        if self.tries >= FETCH_TRIES:
+            raise OSError(why)
+
+
+class Sending:
+    """One file of an ended attempt: its bytes go up, its hash is made as they are read."""
+
+    def __init__(self, n, name, path, size, mode):
+        self.n = n
+        self.name = name
+        self.path = path
+        self.size = size
+        self.mode = mode
+        self.sent = 0  # bytes the master has
+        self.hashed = 0
+        self.sha256 = sha256()
+        self.begun = False
+
+    def hash(self, offset, data):
+        """Take in what lies beyond the part already hashed (a resumed upload reads twice)."""
+        if offset + len(data) > self.hashed:
+            self.sha256.update(memoryview(data)[self.hashed - offset :])
+            self.hashed = offset + len(data)
+
+
+class Upload:
+    """The files of one ended attempt on their way to the master."""
+
+    def __init__(self, record, disk):
+        self.record = record
+        self.ticket = record["report"]["ticket"]
+        self.disk = disk
+        self.files = None  # looked for at the first step
+        self.sent = []
+        self.complaints = []
+        self.done = False
+
+    def step(self):
+        """Give the next request; None when a piece was only hashed, or a file is through."""
+        if self.files is None:
+            self.files = self._gather()
+        if not self.files:
+            self.done = True
+            return None
+        file = self.files[0]
+        if file.hashed < file.sent:  # the master has this part from an earlier try
+            data = self._read(file, file.hashed)
+            file.hash(file.hashed, data)
+            return None
+        if file.begun and file.sent >= file.size:
+            self.sent.append(self.files.pop(0))
+            return None
+        data = self._read(file, file.sent) if file.size else b""
+        file.hash(file.sent, data)
+        path = "/agent/v1/attempts/%s/files/%d?offset=%d" % (self.ticket, file.n, file.sent)
+        return ("PUT", path, data)
+
+    def take(self, status, body):
+        """Go on where the master says its part ends (409: it has another length than we thought)."""
+        if not self.files:
+            return
+        file = self.files[0]
+        file.begun = True
+        file.sent = min(json.loads(body.decode())["size"], file.size)
+
+    def refuse(self, status):
+        """Go on with the next file: the report will show the master what is missing."""
+        if self.files:
+            self.sent.append(self.files.pop(0))
+
+    def leave_out(self, problem):
+        name = "output"
+        if self.files:
+            name = self.files.pop(0).name
+        else:
+            self.files = []
+        self.complaints.append("cannot read %s: %s" % (name, problem.strerror or problem))
+
+    def report(self):
+        """Give the report, with what the files turned out to be."""
+        report = dict(self.record["report"])
+        for name in ("stdout", "stderr"):
+            if "inline" not in report.get(name, {"inline": ""}):
+                del report[name]  # unless it could be sent
+        files = []
+        for file in self.sent:
+            facts = {"size": file.size, "sha256": file.sha256.hexdigest()}
+            if file.n < 2:
+                report[file.name] = facts
+            else:
+                files.append(dict(facts, n=file.n, name=file.name, mode=file.mode))
+        if files:
+            report["files"] = files
+        if self.complaints:
+            said = [report["message"]] if report.get("message") else []
+            report["message"] = readable("; ".join(said + self.complaints))[:4096]
+        return report
+
+    def _gather(self):
+        """List what is to be sent: large streams as 0 and 1, the declared outputs from 2."""
+        report = self.record["report"]
+        files = []
+        for n, name in enumerate(("stdout", "stderr")):
+            facts = report.get(name)
+            if facts and "inline" not in facts:
+                path = self.disk.stream_path(self.ticket, name)
+                files.append(Sending(n, name, path, facts["size"], 0o600))
+        wanted = self.record.get("outputs") or ()
+        if wanted:
+            found, self.complaints = self.disk.outputs(self.ticket, self.record.get("dir"), wanted)
+            for n, (name, path, size, mode) in enumerate(found, 2):
+                files.append(Sending(n, name, path, size, mode))
+        return files
+
+    def _read(self, file, offset):
+        data = self.disk.read(file.path, offset, min(CHUNK, file.size - offset))
+        if not data:
+            raise OSError("it became shorter while it was read")
+        return data
+
+
+# ---------------------------------------------------------------- the supervisor
+
+
+class Part:
+    """What the leases of one run share, made ready for the hot path."""
+
+    OURS = ("RUN", "TASK", "TASK_COUNT", "ATTEMPT", "TICKET", "HOST", "SLOT", "CPUS")
+    OURS += ("OWNER", "INCARNATION", "FOLDER")
+
+    def __init__(self, given, config):
+        self.given = given
+        self.dir = given.get("dir")
+        self.inputs = given.get("inputs") or []
+        self.timeout_s = given.get("timeout_s")
+        self.grace_s = given.get("grace_s", 5.0)
+        self.slots = given.get("slots")
+        self.shell = encode(given.get("shell") or "/bin/sh")
+        variables = self._variables(given, config)
+        self.search = variables.get(b"PATH", b"/usr/bin:/bin")
+        self.environment = [name + b"=" + value for name, value in variables.items()]
+        self.names = [b"CORRAL_PARAM_%s=" % encode(name) for name in given.get("names", ())]
+        self.running = 0
+
+    def _variables(self, given, config):
+        env = given.get("env")
+        variables = dict(config.environment) if env is None else _encoded(env)
+        variables.update(_encoded(given.get("add") or {}))
+        ours = {b"CORRAL_" + name.encode() for name in self.OURS}
+        for name in list(variables):
+            if name in ours or name.startswith(b"CORRAL_PARAM_"):
+                del variables[name]
+        cpus = str(given.get("cpus", 1))
+        variables.setdefault(b"OMP_NUM_THREADS", encode(cpus))
+        variables.update(
+            _encoded(
+                {
+                    "CORRAL_RUN": given["run"],
+                    "CORRAL_TASK_COUNT": str(given.get("task_count", 0)),
+                    "CORRAL_HOST": config.host,
+                    "CORRAL_CPUS": cpus,
+                    "CORRAL_OWNER": config.owner,
+                    "CORRAL_INCARNATION": config.incarnation,
+                    "CORRAL_FOLDER": config.folder,
+                }
+            )
+        )
+        return variables
+
+    def environment_of(self, lease, slot):
+        variables = [
+            *self.environment,
+            b"CORRAL_TASK=%d" % lease["task"],
+            b"CORRAL_ATTEMPT=%d" % lease["attempt"],
+            b"CORRAL_TICKET=" + lease["ticket"].encode(),
+            b"CORRAL_SLOT=%d" % slot,
+        ]
+        for name, value in zip(self.names, lease.get("values", ())):
+            variables.append(name + encode(value))
+        return variables
+
+    def words_of(self, lease, slot):
+        """Give the argument vector: the lease's own, or a shell with its line."""
+        words = lease.get("argv")
+        if words is None:
+            return [self.shell, b"-c", encode(lease["line"].replace(SLOT_MARK, str(slot)))]
+        return [encode(word.replace(SLOT_MARK, str(slot))) for word in words]
+
+
+def _encoded(variables):
+    return {encode(name): encode(value) for name, value in variables.items()}
+
+
+class Task:
+    """One attempt that runs here. ``due`` is when it needs a look even if nothing happens."""
+
+    def __init__(self, lease, part, slot, started, begun):
+        self.lease = lease
+        self.ticket = lease["ticket"]
+        self.part = part
+        self.slot = slot
+        self.started = started  # wall clock, for display
+        self.begun = begun
+        self.pid = None
+        self.told = False  # the link knows that it runs
+        self.phase = "running"  # then ending (SIGTERM was sent), killing
+        self.why = ""  # killed or timeout: why it is being ended
+        self.due = None if part.timeout_s is None else begun + part.timeout_s
+        self.give_up_at = None  # end of grace, then of killing
+        self.pause_s = KILL_AGAIN_S
+        self.roots = {}  # orphans that die with it
+        self.end = None  # (exit, signal, cpu seconds, peak kB, seconds) once it is reaped
+
+
+class Supervisor:
+    """Start tasks in the order of their leases, reap them, kill what is to die with them.
+
+    Events come in by ``on_port``, ``on_port_closed``, ``on_exit``, ``on_terminate``; after each,
+    ``tick`` does what is due. A slot is free only when the whole tree of its task is dead.
+    ``over`` is set when the processes are to end.
+    """
+
+    def __init__(self, config, clock, disk, processes, port):
+        self.config = config
+        self.clock = clock
+        self.disk = disk
+        self.processes = processes
+        self.port = port  # to the link; None while there is none
+        self.over = False
+
+        self.slots = config.slots
+        self.parts = {}
+        self.queue = OrderedDict()  # ticket -> lease
+        self.tasks = OrderedDict()  # ticket -> Task
+        self.pids = {}  # pid of a task's own process -> Task
+        self.busy = {}  # slot -> ticket
+        self.orphans = {}  # pid of an orphan -> tickets one of which has started it
+        self.unclean = set()  # pids that could not be killed
+        self.ended = OrderedDict()  # ticket -> record, until the link has it on disk
+        self.untold = []  # records of `ended` that the link has not been told
+        self.altered = []  # leases whose shipped files are not what they were
+        self.stop = ""
+        self.held = False  # no master: start nothing
+        self.terminated = False
+        self.told_at = 0.0
+        self.tell_at = None  # when the link is to be told what is new
+        self.link_at = None  # when to start a new link
+        self.link_born_at = clock.now()
+        self.link_pause_s = BACKOFF_FIRST_S
+        self._greet()
+
+    # ------------------------------------------------ events
+
+    def on_port(self, message):
+        """Take a message of the link."""
+        if "slots" in message:
+            self.slots = message["slots"]
+        if "hold" in message:
+            self.held = message["hold"]
+        for key, given in message.get("parts", {}).items():
+            known = self.parts.get(key)
+            if known is None or known.given != given:
+                self.parts[key] = Part(given, self.config)
+        if len(self.parts) > PARTS:
+            self._drop_parts(message.get("parts", {}))
+        for ticket in message.get("noted", ()):
+            self.ended.pop(ticket, None)
+        self._take(message.get("leases", ()))
+        for ticket in message.get("kill", ()):
+            self._kill(ticket)
+        if message.get("stop"):
+            self._halt(message["stop"])
+        if message.get("end"):
+            self.over = True
+
+    def on_port_closed(self):
+        """Take note that the link died: the next one gets all that is known here."""
+        now = self.clock.now()
+        self.port = None
+        if now - self.link_born_at > MEND_S:
+            self.link_pause_s = BACKOFF_FIRST_S
+        self.link_at = now + (0.0 if self.link_pause_s == BACKOFF_FIRST_S else self.link_pause_s)
+        self.link_pause_s = min(BACKOFF_LAST_S, self.link_pause_s * 2)
+
+    def on_exit(self, pid, code, number, cpu_s, peak_kb):
+        """Take note that a child was reaped: ``code``, or the ``number`` of the signal it died of."""
+        self.orphans.pop(pid, None)
+        self.unclean.discard(pid)
+        task = self.pids.pop(pid, None)
+        now = self.clock.now()
+        if task is None:
+            self._look_again(pid, now)
+            return
+        task.end = (code, number, cpu_s, peak_kb, now - task.begun)
+        if task.phase != "running":
+            task.due = now
+        elif self._adopt_doomed(task):
+            self._begin_killing(task, now)
+        else:
+            self._finish(task)
+
+    def on_terminate(self):
+        """Have the link end it all."""
+        self.terminated = True
+        self._send({"terminate": True})
+
+    def tick(self, now):
+        """Do what is due at ``now``; give the seconds until more is, None if only events count."""
+        if self.link_at is not None and now >= self.link_at:
+            self._start_link(now)
+        due = self.link_at
+        for task in list(self.tasks.values()):
+            if task.due is not None:
+                if task.due <= now:
+                    self._advance(task, now)
+                if task.due is not None and task.ticket in self.tasks:
+                    due = earliest(due, task.due)
+        if self.queue:
+            self._fill()
+        due = earliest(due, self._tell_when_due(now))
+        if self.disk.tidy():
+            return 0.0
+        return None if due is None else max(0.0, due - now)
+
+    # ------------------------------------------------ starting
+
+    def _take(self, leases):
+        for lease in leases:
+            ticket = lease["ticket"]
+            if ticket in self.queue or ticket in self.tasks or ticket in self.ended:
+                continue
+            if self.stop:
+                self._record(returned(ticket, "stopping"))
+            else:
+                self.queue[ticket] = lease
+
+    def _drop_parts(self, fresh):
+        used = {lease["part"] for lease in self.queue.values()}
+        used.update(task.lease["part"] for task in self.tasks.values())
+        for key in set(self.parts) - used - set(fresh):
+            del self.parts[key]
+
+    def _fill(self):
+        """Start what fits, in the order of the leases."""
+        while not self.held and not self.stop:
+            slot = next((n for n in range(self.slots) if n not in self.busy), None)
+            if slot is None or len(self.tasks) >= self.slots:
+                return
+            lease = self._next_lease()
+            if lease is None:
+                return
+            self._start(lease, slot)
+            if len(self.queue) == self.slots - 1:
+                self.tell_at = 0.0  # it runs dry: the link may want more
+
+    def _next_lease(self):
+        for ticket, lease in self.queue.items():
+            part = self.parts[lease["part"]]
+            if part.slots is None or part.running < part.slots:
+                del self.queue[ticket]
+                return lease
+        return None
+
+    def _start(self, lease, slot):
+        part = self.parts[lease["part"]]
+        ticket = lease["ticket"]
+        now = self.clock.now()
+        task = Task(lease, part, slot, self.clock.wall(), now)
+        try:
+            inputs = part.inputs + list(lease.get("inputs", ()))
+            folder = self.disk.prepare(slot, part.dir, inputs)
+            out, err = self.disk.streams(slot)
+            self.disk.note_start(ticket)
+            task.pid = self.processes.spawn(
+                part.words_of(lease, slot),
+                part.environment_of(lease, slot),
+                part.search,
+                folder,
+                out,
+                err,
+            )
+        except Altered as file:
+            self.altered.append([ticket, file.digest, file.mode])
+            self.tell_at = 0.0
+        except CannotStart as problem:
+            self._record_unstarted(task, problem.kind, problem.message)
+        except OSError as problem:
+            message = "cannot make the task's folder: %s" % (problem.strerror or problem)
+            self._record_unstarted(task, "env", message)
+        else:
+            part.running += 1
+            self.tasks[ticket] = task
+            self.pids[task.pid] = task
+            self.busy[slot] = ticket
+            if self.tell_at is None:
+                self.tell_at = now + TELL_S
+
+    def _record_unstarted(self, task, kind, message):
+        report = {"ticket": task.ticket, "ended": "failed", "kind": kind, "slot": task.slot}
+        report["message"] = readable(message)
+        report["started"] = round(task.started, 3)
+        self._record({"report": report})
+
+    # ------------------------------------------------ ending
+
+    def _kill(self, ticket):
+        if self.queue.pop(ticket, None) is not None:
+            self._record(returned(ticket, "not wanted any more"))
+        elif ticket in self.tasks:
+            self._end(self.tasks[ticket], "killed", self.clock.now())
+
+    def _halt(self, how):
+        self.stop = how
+        for ticket in list(self.queue):
+            del self.queue[ticket]
+            self._record(returned(ticket, "stopping"))
+        if how == "now":
+            for task in list(self.tasks.values()):
+                self._end(task, "killed", self.clock.now())
+
+    def _end(self, task, why, now):
+        """Begin to end a task: SIGTERM to all of it, then wait out its grace."""
+        if task.phase != "running":
+            return
+        task.why = why
+        task.phase = "ending"
+        task.give_up_at = now + task.part.grace_s
+        if task.part.grace_s > 0:
+            tree = self._tree(task)
+            self.processes.signal(tree, TERM)
+            self.processes.signal(tree, CONT)
+        self._advance(task, now)
+
+    def _begin_killing(self, task, now):
+        task.phase = "killing"
+        task.give_up_at = now + UNCLEAN_S
+        task.pause_s = KILL_AGAIN_S
+        self._advance(task, now)
+
+    def _advance(self, task, now):
+        """Take the next step in the ending of a task."""
+        if task.phase == "running":
+            self._end(task, "timeout", now)
+            return
+        self._adopt_doomed(task)
+        if task.phase == "ending" and now >= task.give_up_at:
+            self._begin_killing(task, now)
+            return
+        if task.phase == "ending":
+            left = self._tree(task)
+        else:
+            left = slay(self.processes, lambda: self._tree(task))
+        if task.end is not None and not left:
+            self._finish(task)
+        elif task.phase == "killing" and now >= task.give_up_at:
+            self._finish(task, left)
+        else:
+            task.due = min(now + task.pause_s, task.give_up_at)
+            task.pause_s = min(KILL_PAUSE_S, task.pause_s * 2)
+
+    def _tree(self, task):
+        pids = dict(task.roots)
+        pids[task.pid] = None
+        return self.processes.tree(pids, "CORRAL_TICKET=" + task.ticket) - self.unclean
+
+    def _look_again(self, pid, now):
+        """An orphan died: whoever waits for that may be through."""
+        for task in self.tasks.values():
+            task.roots.pop(pid, None)
+            if task.phase != "running":
+                task.due = now
+
+    def _adopt_doomed(self, task):
+        """Find the orphans that die with this task: its own, and those nobody else can have started.
+
+        An orphan without tag, session or trace belongs to one of the tasks that ran when it was
+        first seen; it dies with the last of them.
+        """
+        for pid in self.processes.strays(self.pids):
+            if pid not in self.orphans and pid not in self.unclean:
+                self.orphans[pid] = self._suspects(pid)
+        for pid, tickets in self.orphans.items():
+            tickets.discard(task.ticket)
+            if not any(ticket in self.tasks for ticket in tickets):
+                task.roots[pid] = None
+        return bool(task.roots)
+
+    def _suspects(self, pid):
+        ticket, session, slot = self.processes.origin(pid)
+        if not ticket and session is not None:
+            led = (task.ticket for task in self.tasks.values() if task.pid == session)
+            ticket = next(led, "")
+        if not ticket:
+            ticket = self.busy.get(slot, "")
+        return {ticket} if ticket else set(self.tasks)
+
+    def _finish(self, task, left=()):
+        """The tree is dead: free the slot, keep what the task left."""
+        del self.tasks[task.ticket]
+        del self.busy[task.slot]
+        task.part.running -= 1
+        code, number, cpu_s, peak_kb, seconds = task.end or (None, None, 0.0, 0, 0.0)
+        self.pids.pop(task.pid, None)
+        self.unclean.update(left)
+        report = {"ticket": task.ticket, "slot": task.slot, "started": round(task.started, 3)}
+        report["seconds"] = round(seconds, 6)
+        report["cpu_s"] = round(cpu_s, 6)
+        report["peak_kb"] = peak_kb
+        report.update(self._verdict(task, code, number))
+        if left:
+            unclean = "unclean: pid " + " ".join(str(pid) for pid in sorted(left))
+            report["message"] = "; ".join(filter(None, (report.get("message"), unclean)))
+        record = {"report": report}
+        self._add_files(task, record)
+        self._record(record)
+
+    def _verdict(self, task, code, number):
+        """Say how it ended, in the words of the protocol."""
+        facts = {"ended": "exited"}
+        if code is not None:
+            facts["exit"] = code
+        if number is not None:
+            facts["signal"] = number
+        if task.why == "killed":
+            facts["ended"] = "killed"
+        elif task.why == "timeout":
+            message = "not done after %g s" % task.part.timeout_s
+            facts.update(ended="failed", kind="timeout", message=message)
+        elif number is not None:
+            facts.update(ended="failed", kind="signal", message="died of signal %d" % number)
+        elif code in (126, 127) and task.lease.get("argv") is None:
+            message = "the shell could not start it (exit %d)" % code
+            facts.update(ended="failed", kind="spawn", message=message)
+        return facts
+
+    def _add_files(self, task, record):
+        report = record["report"]
+        wanted = [[out["name"], out.get("kind", "file")] for out in task.lease.get("outputs", ())]
+        good = report["ended"] == "exited" and report["exit"] == 0
+        if wanted and good:
+            record["outputs"] = wanted
+            if task.part.dir is not None:
+                record["dir"] = task.part.dir
+        keep_folder = "outputs" in record and task.part.dir is None
+        try:
+            streams = self.disk.gather(task.slot, task.ticket, keep_folder)
+        except OSError as problem:
+            record.pop("outputs", None)
+            message = "cannot keep what the task wrote: %s" % (problem.strerror or problem)
+            report.update(ended="failed", kind="env", message=readable(message))
+            return
+        for name, data in zip(("stdout", "stderr"), streams):
+            if isinstance(data, int):
+                report[name] = {"size": data}
+            elif data:
+                inline = binascii.b2a_base64(data, newline=False).decode()
+                report[name] = {"size": len(data), "inline": inline}
+
+    # ------------------------------------------------ the link
+
+    def _record(self, record):
+        self.ended[record["report"]["ticket"]] = record
+        self.untold.append(record)
+
+    def _tell_when_due(self, now):
+        """Tell the link what is new: at once if it was quiet, else in batches."""
+        if self.untold and self.tell_at != 0.0:
+            quiet = now - self.told_at >= TELL_S
+            if quiet or len(self.untold) >= TELL_MANY or not self.tasks:
+                self.tell_at = 0.0
+            else:
+                self.tell_at = self.told_at + TELL_S
+        if self.tell_at is None or now < self.tell_at:
+            return self.tell_at
+        self.tell_at = None
+        self.told_at = now
+        message = {}
+        started = [task for task in self.tasks.values() if not task.told]
+        if started:
+            message["started"] = [self._describe(task)[:4] for task in started]
+        if self.untold:
+            message["ended"] = self.untold
+            self.untold = []
+        if self.altered:
+            message["altered"] = self.altered
+            self.altered = []
+        self._send(message)
+        return None
+
+    def _describe(self, task):
+        task.told = True
+        start = self.processes.start_time(task.pid)
+        return [task.ticket, task.pid, start, task.begun, task.lease["part"]]
+
+    def _send(self, message):
+        if self.port is not None and message:
+            self.port.send(message)
+
+    def _start_link(self, now):
+        self.link_at = None
+        self.link_born_at = now
+        self.port = self.processes.start_peer()
+        self._greet()
+
+    def _greet(self):
+        """Give a new link all that is known here."""
+        table = {
+            "slots": self.slots,
+            "stop": self.stop,
+            "parts": {key: part.given for key, part in self.parts.items()},
+            "queued": list(self.queue.values()),
+            "running": [self._describe(task) for task in self.tasks.values()],
+            "ended": list(self.ended.values()),
+        }
+        self.untold = []
+        self._send({"table": table})
+        if self.terminated:
+            self._send({"terminate": True})
+
+
+# ---------------------------------------------------------------- the world
+
+
+class SystemClock:
+    """The clock. ``now()`` is monotonic and counts suspended time; ``wall()`` is for people."""
+
+    BOOTTIME = 7  # CLOCK_BOOTTIME, which Python 3.6 cannot name
+
+    def __init__(self):
+        try:
+            time.clock_gettime(self.BOOTTIME)
+            self.now = lambda: time.clock_gettime(self.BOOTTIME)
+        except (AttributeError, OSError):
+            self.now = time.monotonic
+        self.wall = time.time
+
+
+class Wire:
+    """One HTTP connection: what is still to be written, what has been read."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.out = []
+        self.inbox = bytearray()
+        self.waiting = False  # for the reply to a request
+
+
+class SocketTransport:
+    """The way to the master: a few lanes, each with one request at a time.
+
+    ``send(lane, method, path, headers, body)`` is answered by exactly one event, ``("reply",
+    lane, status, signature, body)`` or ``("closed", lane)``, unless ``close(lane)`` is called
+    first. Opens the connection when there is none. The rest is for the loop.
+    """
+
+    HEAD_BYTES = 64 * 1024
+    BODY_BYTES = 256 << 20
+
+    def __init__(self, path):
+        self.path = path  # relative to the current folder: an absolute one may pass 107 bytes
+        self.wires = {}
+        self.unable = []  # lanes whose connection could not be made
+
+    def send(self, lane, method, path, headers, body):
+        lines = ["%s %s HTTP/1.1" % (method, path), "host: corral"]
+        lines += ["content-type: application/json"] if method == "POST" else []
+        lines += ["content-length: %d" % len(body)]
+        lines += ["%s: %s" % header for header in headers]
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode()
+        try:
+            wire = self.wires.get(lane) or self._connect(lane)
+        except OSError:
+            self.unable.append(lane)
+            return
+        wire.waiting = True
+        wire.out = [memoryview(head + body)]
+        self._flush(wire)
+
+    def close(self, lane):
+        wire = self.wires.pop(lane, None)
+        if wire is not None:
+            wire.sock.close()
+
+    def close_all(self):
+        for lane in list(self.wires):
+            self.close(lane)
+
+    def interest(self):
+        """Give what the loop is to poll, as {fd: mask}."""
+        return {
+            wire.sock.fileno(): select.POLLIN | (select.POLLOUT if wire.out else 0)
+            for wire in self.wires.values()
+        }
+
+    def events(self, ready):
+        """Move bytes on the ready descriptors; give what that brought."""
+        events = [("closed", lane) for lane in self.unable]
+        self.unable = []
+        for lane, wire in list(self.wires.items()):
+            mask = ready.get(wire.sock.fileno(), 0)
+            if mask & select.POLLOUT:
+                self._flush(wire)
+            if mask & ~select.POLLOUT:
+                events += self._receive(lane, wire)
+        return events
+
+    def _connect(self, lane):
+        sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.connect(self.path)
+        except OSError:
+            sock.close()
+            raise
+        self.wires[lane] = Wire(sock)
+        return self.wires[lane]
+
+    def _flush(self, wire):
+        try:
+            while wire.out:
+                sent = wire.sock.send(wire.out[0])
+                if sent < len(wire.out[0]):
+                    wire.out[0] = wire.out[0][sent:]
+                    return
+                wire.out.pop(0)
+        except BlockingIOError:
+            return
+        except OSError:
+            wire.out = []  # reading will find the end, or an early answer
+
+    def _receive(self, lane, wire):
+        try:
+            data = wire.sock.recv(CHUNK)
+        except BlockingIOError:
+            return []
+        except OSError:
+            data = b""
+        wire.inbox += data
+        reply = self._parse(wire) if data else None
+        if data and reply is None:
+            return []
+        waiting, wire.waiting = wire.waiting, False
+        if reply is None or not waiting:  # ended, not HTTP, or an answer nobody asked for
+            self.close(lane)
+            return [("closed", lane)] if waiting else []
+        status, signed, body, last = reply
+        if last:
+            self.close(lane)
+        return [("reply", lane, status, signed, body)]
+
+    def _parse(self, wire):
+        """Give (status, signature, body, whether the connection ends); None if it is not whole."""
+        end = wire.inbox.find(b"\r\n\r\n")
+        if end < 0:
+            return self._nonsense(wire) if len(wire.inbox) > self.HEAD_BYTES else None
+        lines = bytes(wire.inbox[:end]).decode("latin-1").split("\r\n")
+        headers = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            headers[name.strip().lower()] = value.strip()
+        words = lines[0].split(" ")
+        size = headers.get("content-length", "0")
+        if len(words) < 2 or not words[1].isdigit() or not size.isdigit():
+            return self._nonsense(wire)
+        if "transfer-encoding" in headers or int(size) > self.BODY_BYTES:
+            return self._nonsense(wire)
+        whole = end + 4 + int(size)
+        if len(wire.inbox) < whole:
+            return None
+        body = bytes(memoryview(wire.inbox)[end + 4 : whole])
+        wire.inbox = wire.inbox[whole:]
+        last = headers.get("connection", "").lower() == "close"
+        return (int(words[1]), headers.get("corral-signature", ""), body, last)
+
+    def _nonsense(self, wire):
+        """What came is no answer of ours: status 0, unsigned, so it is never obeyed."""
+        wire.inbox = bytearray()
+        return (0, "", b"", True)
+
+
+class Port:
+    """The way to the other process: ``send(message)``; a message is a dict of plain values.
+
+    The other side's ``on_port`` gets them whole and in order; ``on_port_closed`` comes last.
+    """
+
+    def __init__(self, sock):
+        sock.setblocking(False)
+        self.sock = sock
+        self.inbox = bytearray()
+        self.out = bytearray()
+
+    def send(self, message):
+        data = dumps(message).encode()
+        self.out += len(data).to_bytes(4, "big") + data
+        self.flush()
+
+    def flush(self):
+        try:
+            while self.out:
+                sent = self.sock.send(self.out)
+                del self.out[:sent]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.out = bytearray()  # the other one is dead: the end is read next
+
+    def interest(self):
+        return {self.sock.fileno(): select.POLLIN | (select.POLLOUT if self.out else 0)}
+
+    def receive(self, ready):
+        """Give (messages, whether the other side is gone)."""
+        mask = ready.get(self.sock.fileno(), 0)
+        if mask & select.POLLOUT:
+            self.flush()
+        if not mask & ~select.POLLOUT:
+            return [], False
+        try:
+            data = self.sock.recv(CHUNK)
+        except BlockingIOError:
+            return [], False
+        except OSError:
+            data = b""
+        self.inbox += data
+        return list(self._messages()), not data
+
+    def _messages(self):
+        start = 0
+        while len(self.inbox) - start >= 4:
+            end = start + 4 + int.from_bytes(self.inbox[start : start + 4], "big")
+            if len(self.inbox) < end:
+                break
+            yield json.loads(self.inbox[start + 4 : end].decode())
+            start = end
+        del self.inbox[:start]
+
+    def close(self):
+        self.sock.close()
+
+
+class Disk:
+    """The agent's folder. Paths are bytes; what fails raises OSError.
+
+    For the link: ``next_generation``; the journal of unanswered ends (``journal`` reads it,
+    ``write_journal`` appends, ``strike`` marks answered); ``started`` (tickets a dead supervisor
+    may have started); the content store (``has store seal drop``); what tasks left (``outputs
+    stream_path read forget``). For the supervisor: ``prepare`` a slot's folder, ``streams`` to
+    give to its task, ``note_start`` before it starts, ``gather`` what it left, ``tidy`` a little.
+    """
+
+    def __init__(self, folder):
+        self.folder = encode(folder)
+        self.cas = os.path.join(self.folder, b"cas")
+        self.slots = os.path.join(self.folder, b"slots")
+        self.spool = os.path.join(self.folder, b"spool")
+        self.trash = os.path.join(self.folder, b"trash")
+        self.clean = {}  # slot -> inputs linked in its folder, all else being as it was made
+        self.files = {}  # (slot, "stdout"|"stderr") -> descriptor
+        self.ring = None
+        self.starts = 0
+        self.journal_file = None
+        self.littered = False
+        for path in (self.cas, self.slots, self.spool, self.trash):
+            make_folder(path)
+
+    def close(self):
+        for file in self.files.values():
+            os.close(file)
+        for file in (self.ring, self.journal_file):
+            if file is not None:
+                os.close(file)
+        self.files = {}
+        self.ring = self.journal_file = None
+
+    # ------------------------------------------------ link: journal
+
+    def next_generation(self):
+        """Count the links of this folder, so that the next one's numbers are above the last's."""
+        path = os.path.join(self.folder, b"generation")
+        try:
+            with open(path) as file:
+                generation = int(file.read()) + 1
+        except FileNotFoundError:
+            generation = 1
+        with open(path + b".new", "w") as file:
+            file.write(str(generation))
+        os.rename(path + b".new", path)
+        return generation
+
+    def journal(self):
+        """Read the records of ended, unanswered attempts; only whole lines count."""
+        path = os.path.join(self.spool, b"journal")
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        self.journal_file = os.open(path, flags, 0o600)
+        with open(path, "rb") as file:
+            text = file.read()
+        records = OrderedDict()
+        for line in text.split(b"\n")[:-1]:
+            entry = self._entry(line)
+            if "report" in entry:
+                records[entry["report"]["ticket"]] = entry
+            for ticket in entry.get("answered", ()):
+                records.pop(ticket, None)
+        if text and not text.endswith(b"\n"):
+            os.write(self.journal_file, b"\n")
+        return list(records.values())
+
+    def _entry(self, line):
+        try:
+            return json.loads(line.decode())
+        except ValueError:  # torn by a full disk
+            return {}
+
+    def write_journal(self, records):
+        self._append("".join(dumps(record) + "\n" for record in records))
+
+    def strike(self, tickets, last):
+        """Note that these are answered; ``last`` = nothing is left unanswered."""
+        if last:
+            os.ftruncate(self.journal_file, 0)
+            return
+        try:
+            self._append(dumps({"answered": tickets}) + "\n")
+        except OSError as problem:  # they would be reported once more, which does no harm
+            log("cannot note what is answered: %s" % problem)
+
+    def _append(self, text):
+        data = text.encode()
+        if os.write(self.journal_file, data) < len(data):
+            os.write(self.journal_file, b"\n")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def started(self):
+        """Give the tickets that the supervisor started last."""
+        try:
+            with open(os.path.join(self.folder, b"started"), "rb") as file:
+                return set(file.read().replace(b"\0", b" ").decode().split())
+        except FileNotFoundError:
+            return set()
+
+    # ------------------------------------------------ link: shipped files
+
+    def _stored(self, digest, mode):
+        return os.path.join(self.cas, ("%s-%s" % (digest, mode)).encode())
+
+    def has(self, digest, mode, size):
+        try:
+            found = os.lstat(self._stored(digest, mode))
+        except FileNotFoundError:
+            return False
+        return found.st_size == size and found.st_mtime == CAS_MTIME_S
+
+    def store(self, digest, mode, offset, data):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_TRUNC if offset == 0 else 0)
+        file = os.open(self._stored(digest, mode) + b".part", flags, 0o600)
+        try:
+            while data:
+                written = os.pwrite(file, data, offset)
+                offset += written
+                data = data[written:]
+        finally:
+            os.close(file)
+
+    def seal(self, digest, mode):
+        """Make a stored file usable if its SHA-256 is right; say whether it is."""
+        path = self._stored(digest, mode) + b".part"
+        seen = sha256()
+        with open(path, "rb") as file:
+            for piece in iter(lambda: file.read(CHUNK), b""):
+                seen.update(piece)
+        if seen.hexdigest() != digest:
+            os.unlink(path)
+            return False
+        os.chmod(path, int(mode, 8))
+        os.utime(path, (CAS_MTIME_S, CAS_MTIME_S))
+        os.rename(path, self._stored(digest, mode))
+        return True
+
+    def drop(self, digest, mode):
+        remove(self._stored(digest, mode))
+
+    # ------------------------------------------------ link: what tasks left
+
+    def stream_path(self, ticket, name):
+        return os.path.join(self.spool, ticket.encode(), name.encode())
+
+    def outputs(self, ticket, folder, wanted):
+        """Find declared outputs: ([(name, path, size, mode)], [what is wrong with the others]).
+
+        ``folder`` is where the task ran if not in a folder of its own. Regular files only, and
+        none that a link leads to from outside.
+        """
+        base = self.stream_path(ticket, "work") if folder is None else encode(folder)
+        root = os.path.realpath(base)
+        found = OrderedDict()
+        complaints = []
+        for name, kind in wanted:
+            matches = self._matches(base, name, kind) if safe_path(name) else []
+            if not matches:
+                complaints.append("no output %s" % name)
+            for path in matches:
+                real = os.path.realpath(path)
+                try:
+                    relative = os.path.relpath(path, base).decode()
+                    facts = os.lstat(real)
+                except (UnicodeDecodeError, OSError) as problem:
+                    complaints.append("%s: %s" % (readable(path), problem))
+                    continue
+                if not real.startswith(root + b"/"):
+                    complaints.append("%s leads out of the task's folder" % relative)
+                elif stat.S_ISREG(facts.st_mode):
+                    mode = stat.S_IMODE(facts.st_mode) & 0o777
+                    found[relative] = (relative, real, facts.st_size, mode)
+                elif kind == "file":
+                    complaints.append("%s is not a regular file" % relative)
+        return list(found.values()), complaints
+
+    def _matches(self, base, name, kind):
+        path = os.path.join(base, encode(name))
+        if kind == "glob":
+            import glob  # here, not at the top: it costs a millisecond that few need
+
+            pattern = os.path.join(glob.escape(base), encode(name))
+            return sorted(glob.glob(pattern, recursive=True))
+        if kind == "file" or os.path.islink(path.rstrip(b"/")):
+            return [path] if os.path.lexists(path) else []
+        return sorted(
+            os.path.join(folder, file)
+            for folder, _, files in os.walk(path)
+            for file in files
+            if not os.path.islink(os.path.join(folder, file))
+        )
+
+    def read(self, path, offset, size):
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            return os.pread(file, size, offset)
+        finally:
+            os.close(file)
+
+    def forget(self, ticket):
+        remove(os.path.join(self.spool, ticket.encode()))
+
+    # ------------------------------------------------ supervisor
+
+    def begin(self):
+        """Start with fresh slots: what a supervisor before this one left in them is trash."""
+        self._discard(self.slots)
+        make_folder(self.slots)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        self.ring = os.open(os.path.join(self.folder, b"started"), flags, 0o600)
+
+    def note_start(self, ticket):
+        """Leave a trace before the start: whatever dies now, this ticket is not started again."""
+        place = self.starts % RING * RING_WIDTH
+        os.pwrite(self.ring, ticket.encode().ljust(RING_WIDTH, b"\0"), place)
+        self.starts += 1
+
+    def _slot(self, slot):
+        return os.path.join(self.slots, b"%d" % slot)
+
+    def prepare(self, slot, folder, inputs):
+        """Give the folder to run in: ``folder``, or the slot's own with the inputs linked into it."""
+        if folder is not None:
+            return encode(folder)
+        linked = tuple((item["path"], item["sha256"], cas_mode(item)) for item in inputs)
+        for item in inputs:
+            if not self.has(item["sha256"], cas_mode(item), item["size"]):
+                raise Altered(item["sha256"], cas_mode(item))
+        path = self._slot(slot)
+        if self.clean.get(slot) == linked and self._is_untouched(path):
+            return path
+        self.clean.pop(slot, None)
+        self._empty(path)
+        for name, digest, mode in linked:
+            self._link(digest, mode, path, name)
+        os.utime(path, ns=(TIDY_NS, TIDY_NS))
+        if not any("/" in name for name, _, _ in linked):  # below, a change would not be seen
+            self.clean[slot] = linked
+        return path
+
+    def _is_untouched(self, path):
+        """Say whether nothing was made, removed or renamed in a folder since its time was set."""
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            return False
+        return found.st_mtime_ns == TIDY_NS and stat.S_IMODE(found.st_mode) == 0o700
+
+    def _empty(self, path):
+        try:
+            if os.listdir(path):
+                self._discard(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            self._discard(path)
+        make_folder(path)
+
+    def _discard(self, path):
+        """Remove a small folder at once; move a large one away to be removed bit by bit."""
+        try:
+            if remove(path, TIDY_ENTRIES):
+                return
+        except OSError as problem:
+            log("cannot remove %s: %s" % (readable(path), problem))
+        self.littered = True
+        name = b"%d-%d" % (os.getpid(), time.time() * 1e9)
+        os.rename(path, os.path.join(self.trash, name))
+
+    def tidy(self):
+        """Remove a little of the trash; say whether there is more."""
+        if self.littered:
+            try:
+                self.littered = not remove(self.trash, TIDY_ENTRIES)
+                make_folder(self.trash)
+            except OSError as problem:
+                self.littered = False  # it stays until the whole folder goes
+                log("cannot remove %s: %s" % (readable(self.trash), problem))
+        return self.littered
+
+    def _link(self, digest, mode, folder, name):
+        if not safe_path(name):
+            raise OSError(errno.EINVAL, "not a relative path: %r" % name)
+        path = os.path.join(folder, encode(name))
+        make_folders(os.path.dirname(path))
+        try:
+            os.link(self._stored(digest, mode), path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links, or too many to this file
+            copy(self._stored(digest, mode), path, int(mode, 8))
+
+    def streams(self, slot):
+        """Give the descriptors for a task's stdout and stderr; empty files."""
+        return self._stream(slot, "stdout"), self._stream(slot, "stderr")
+
+    def _stream_file(self, slot, name):
+        return self._slot(slot) + b"." + name.encode()
+
+    def _stream(self, slot, name):
+        file = self.files.get((slot, name))
+        if file is None:
+            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
+            file = self.files[slot, name] = os.open(self._stream_file(slot, name), flags, 0o600)
+        return file
+
+    def gather(self, slot, ticket, keep_folder):
+        """Take what a task left: per stream its bytes, or its size when it was put into the spool.
+
+        With ``keep_folder`` the task's folder goes to the spool too; else it is emptied.
+        """
+        streams = [self._take_stream(slot, ticket, name) for name in ("stdout", "stderr")]
+        path = self._slot(slot)
+        if keep_folder:
+            self.clean.pop(slot, None)
+            os.chmod(path, 0o700)
+            os.rename(path, os.path.join(self._spool_of(ticket), b"work"))
+        elif os.path.lexists(path) and not self._is_untouched(path):
+            self.clean.pop(slot, None)
+            self._empty(path)
+        return streams
+
+    def _take_stream(self, slot, ticket, name):
+        file = self.files[slot, name]
+        size = os.fstat(file).st_size
+        if size == 0:
+            return b""
+        if size > INLINE:
+            os.close(self.files.pop((slot, name)))
+            target = os.path.join(self._spool_of(ticket), name.encode())
+            os.rename(self._stream_file(slot, name), target)
+            return size
+        data = os.pread(file, size, 0)
+        os.ftruncate(file, 0)
+        fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND)  # a task may have switched it off for all
+        return data
+
+    def _spool_of(self, ticket):
+        path = os.path.join(self.spool, ticket.encode())
+        make_folder(path)
+        return path
+
+    def remove_all(self):
+        """Remove the whole folder, and those above it that corral made and nobody uses."""
+        os.chdir("/")
+        remove(self.folder)
+        for path in (os.path.dirname(self.folder), os.path.dirname(os.path.dirname(self.folder))):
+            if b"corral-" not in path:
+                return
+            try:
+                os.rmdir(path)
+            except OSError:  # another incarnation or owner lives there
+                return
+
+
+class ProcessTable:
+    """The processes of this host. A pid is looked at only while it cannot have been reused.
+
+    ``spawn(words, environment, search, folder, out, err)`` gives the pid of a task in a session
+    of its own, or raises CannotStart. ``strays(known)`` lists own children that are not in
+    ``known``; ``origin(pid)`` tells (ticket, session, slot) as far as a process shows them.
+    ``tree(pids, tag)`` is the set of living processes that are in ``pids`` (values: start time
+    or None) or in the session of one, carry ``tag`` in their environment, or descend from such.
+    ``signal(pids, number)``; ``start_time(pid)``; ``load()``. ``start_peer()`` forks the other
+    process and gives the port to it.
+    """
+
+    def __init__(self, config, peer, everywhere):
+        self.folder = encode(config.folder)
+        self.peer = peer  # pid of the other process
+        self.everywhere = everywhere  # look for tags in all processes, not only in descendants
+        self.me = os.getpid()
+        self.nothing = os.open(os.devnull, os.O_RDWR)
+        self.found = {}  # (program, search path) -> where it is
+        self.linux = os.path.exists("/proc/self/stat")
+        try:
+            path = "/proc/self/task/%d/children" % self.me
+            self.children = os.open(path, os.O_RDONLY)
+        except OSError:
+            self.children = None
+
+    def close(self):
+        os.close(self.nothing)
+        if self.children is not None:
+            os.close(self.children)
+
+    # ------------------------------------------------ starting
+
+    def spawn(self, words, environment, search, folder, out, err):
+        program = words[0]
+        streams = (self.nothing, out, err)
+        place = self.found.get((program, search))
+        if place is not None:
+            try:
+                return fork_exec(words, (place,), folder, environment, streams)
+            except CannotStart:  # it may have moved
+                del self.found[program, search]
+        places = self._places(program, search)
+        pid = fork_exec(words, places, folder, environment, streams)
+        if b"/" not in program:
+            self._remember(program, search, places)
+        return pid
+
+    def _places(self, program, search):
+        if b"/" in program:
+            return (program,)
+        return tuple(os.path.join(path or b".", program) for path in search.split(b":"))
+
+    def _remember(self, program, search, places):
+        """Save the tries along PATH next time, unless the task's own folder is among them."""
+        for place in places:
+            if not place.startswith(b"/"):
+                return
+            if os.access(place, os.X_OK) and os.path.isfile(place):
+                self.found[program, search] = place
+                return
+
+    def start_peer(self):
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        self.peer = os.fork()
+        if self.peer == 0:
+            ours.close()
+            raise Become(Port(theirs), self.me)
+        theirs.close()
+        return Port(ours)
+
+    # ------------------------------------------------ looking
+
+    def reap(self):
+        """Give (pid, exit code, signal, cpu seconds, peak kB) of each child that ended."""
+        exits = []
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return exits
+            if pid == 0:
+                return exits
+            code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
+            number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+            cpu_s = usage.ru_utime + usage.ru_stime
+            exits.append((pid, code, number, cpu_s, usage.ru_maxrss))
+
+    def strays(self, known):
+        if self.children is not None:
+            data = os.pread(self.children, CHUNK, 0)
+            mine = [int(pid) for pid in data.split()]
+        else:
+            mine = [pid for pid, facts in self._processes().items() if facts[0] == self.me]
+        return [pid for pid in mine if pid not in known and pid != self.peer]
+
+    def origin(self, pid):
+        facts = self._facts(pid)
+        ticket = slot = ""
+        for variable in _read_proc(pid, "environ").split(b"\0"):
+            if variable.startswith(b"CORRAL_TICKET="):
+                ticket = variable[len(b"CORRAL_TICKET=") :].decode("utf-8", "replace")
+        if not ticket:
+            slot = self._slot_of(pid)
+        return ticket, facts and facts[1], slot
+
+    def _slot_of(self, pid):
+        """Tell the slot by the folder a process is in, or the files it holds open."""
+        home = b"/proc/%d/" % pid
+        try:
+            links = [home + b"cwd"] + [home + b"fd/" + fd for fd in os.listdir(home + b"fd")]
+            places = [os.readlink(link) for link in links]
+        except OSError:  # it is gone, or changing
+            return None
+        ours = os.path.join(self.folder, b"slots", b"")
+        for place in places:
+            if place.startswith(ours):
+                name = place[len(ours) :].split(b"/")[0].split(b".")[0]
+                return int(name) if name.isdigit() else None
+        return None
+
+    def tree(self, pids, tag):
+        table = self._processes()
+        if not self.linux:
+            return {pid for pid in pids if _exists(pid)}
+        below = {}
+        for pid, (parent, _, _, _) in table.items():
+            below.setdefault(parent, []).append(pid)
+        ours = {pid for pid in pids if pid in table and pids[pid] in (None, table[pid][2])}
+        led = ours | {pid for pid in pids if pid not in table}
+        roots = {pid for pid, facts in table.items() if pid in ours or facts[1] in led}
+        rest = table if self.everywhere else _closure({self.me}, below)
+        wanted = b"\0" + tag.encode() + b"\0"
+        roots.update(
+            pid
+            for pid in rest
+            if pid not in roots
+            and pid != self.me
+            and wanted in b"\0" + _read_proc(pid, "environ") + b"\0"
+        )
+        found = _closure(roots - {self.me, self.peer}, below) - {self.me, self.peer}
+        return {pid for pid in found if table[pid][3]}
+
+    def signal(self, pids, number):
+        for pid in pids:
+            try:
+                os.kill(pid, number)
+            except (ProcessLookupError, PermissionError):
+                pass  # it is gone, or became another user's: what is left is looked at again
+
+    def start_time(self, pid):
+        facts = self._facts(pid)
+        return facts and facts[2]
+
+    def load(self):
+        return round(os.getloadavg()[0], 2)
+
+    def _processes(self):
+        """Read the process table: {pid: (parent, session, start time, alive)}."""
+        table = {}
+        for name in os.listdir("/proc") if self.linux else ():
+            if name.isdigit():
+                facts = self._facts(int(name))
+                if facts is not None:
+                    table[int(name)] = facts
+        return table
+
+    def _facts(self, pid):
+        words = _read_proc(pid, "stat").rpartition(b")")[2].split()
+        if len(words) < 20:
+            return None
+        return int(words[1]), int(words[3]), int(words[19]), words[0] not in (b"Z", b"X")
+
+
+def _read_proc(pid, name):
+    try:
+        file = os.open("/proc/%d/%s" % (pid, name), os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        pieces = iter(lambda: os.read(file, CHUNK), b"")
+        return b"".join(pieces)
+    except OSError:  # it ended meanwhile
+        return b""
+    finally:
+        os.close(file)
+
+
+def _exists(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _closure(roots, below):
+    """Give ``roots`` and all that descends from them."""
+    found = set()
+    ahead = list(roots)
+    while ahead:
+        pid = ahead.pop()
+        if pid not in found:
+            found.add(pid)
+            ahead.extend(below.get(pid, ()))
+    return found
+
+
+# The arguments of _posixsubprocess.fork_exec after start_new_session, newest Python first
+# (process_group, gid, gids, uid, umask, preexec_fn, allow_vfork), and how many arguments it takes.
+# It is what subprocess.Popen calls; without Popen around it a start takes 0.1 ms less.
+FORK_EXEC_TAILS = [
+    (-1, None, None, None, -1, None, True),  # 3.11 to 3.13
+    (-1, None, None, None, -1, None),  # from 3.14 on
+    (None, None, None, -1, None),  # 3.9, 3.10
+    (None,),  # to 3.8
+]
+
+
+def fork_exec(words, places, folder, environment, streams):
+    """Start a program in a session of its own; give its pid, or raise CannotStart.
+
+    ``places`` are tried in order; all other descriptors of ours are close-on-exec (PEP 446).
+    """
+    ready, tell = os.pipe()
+    out, err = streams[1:]
+    try:
+        pid = _call_fork_exec(
+            words,
+            places,
+            False,
+            (),
+            folder,
+            environment,
+            *(streams[0], -1, -1, out, -1, err, ready, tell, True, True),
+        )
+        os.close(tell)
+        tell = None
+        problem = os.read(ready, 4096)
+    except (OSError, ValueError) as wrong:  # no memory, too many processes; a NUL in a word
+        kind = "env" if isinstance(wrong, OSError) else "spawn"
+        reason = getattr(wrong, "strerror", None) or wrong
+        raise CannotStart(kind, "cannot start %s: %s" % (readable(words[0]), reason)) from wrong
+    finally:
+        os.close(ready)
+        if tell is not None:
+            os.close(tell)
+    if problem:
+        os.waitpid(pid, 0)
+        raise _cannot_start(problem, words[0], folder)
+    return pid
+
+
+def _call_fork_exec(*arguments):
+    """Call it with as many arguments as this Python's wants."""
+    while True:
+        try:
+            return _posixsubprocess.fork_exec(*(arguments + FORK_EXEC_TAILS[0]))
+        except TypeError:
+            if len(FORK_EXEC_TAILS) == 1:
+                raise
+            del FORK_EXEC_TAILS[0]
+
+
+def _cannot_start(problem, program, folder):
+    """Put into words what the child wrote before it gave up: ``OSError:<errno in hex>:<where>``."""
+    _, number, where = problem.split(b":", 2)
+    number = int(number, 16)
+    words = os.strerror(number)
+    if where.startswith(b"noexec"):
+        return CannotStart("env", "cannot enter %s: %s" % (readable(folder), words))
+    kind = "spawn"
+    if number in (errno.ENOMEM, errno.EAGAIN, errno.ETXTBSY, errno.EMFILE, errno.ENFILE, errno.EIO):
+        kind = "env"
+    here = os.path.join(folder, program)
+    if number == errno.ENOENT and b"/" in program and os.path.exists(here):
+        words += " (what it names as its interpreter)"
+    return CannotStart(kind, "cannot start %s: %s" % (readable(program), words))
+
+
+# ---------------------------------------------------------------- files
+
+
+def make_folder(path):
+    """Make a folder for us alone unless it is there."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+
+
+def make_folders(path):
+    if not os.path.isdir(path):
+        make_folders(os.path.dirname(path))
+        make_folder(path)
+
+
+def copy(source, target, mode):
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with open(source, "rb") as reader, open(os.open(target, flags, mode), "wb") as writer:
+        writer.writelines(iter(lambda: reader.read(CHUNK), b""))
+
+
+def remove(path, budget=float("inf")):
+    """Remove a file or a whole folder, at most ``budget`` entries of it; say whether it is gone.
+
+    Follows no link. What a task made unreadable is made readable; what it nested deeper than a
+    path can say is moved up first.
+    """
+    if not os.path.lexists(path):
+        return True
+    if os.path.islink(path) or not os.path.isdir(path):
+        os.unlink(path)
+        return True
+    folders = [path]
+    while folders and budget > 0:
+        here = folders[-1]
+        try:
+            inner, budget = _remove_files(here, budget)
+            if inner is not None:
+                folders.append(inner)
+            elif budget > 0:
+                os.rmdir(here)
+                folders.pop()
+                budget -= 1
+        except PermissionError:
+            if stat.S_IMODE(os.lstat(here).st_mode) & 0o700 == 0o700:
+                raise
+            os.chmod(here, 0o700)
+        except OSError as problem:
+            if problem.errno != errno.ENAMETOOLONG or len(folders) < 3:
+                raise
+            os.rename(here, os.path.join(path, b"deep-%d" % (time.time() * 1e9)))
+            folders.pop()
+    return not folders
+
+
+def _remove_files(folder, budget):
+    """Remove files of a folder up to the first folder in it; give that one and the budget left."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                return entry.path, budget
+            if budget <= 0:
+                break
+            os.unlink(entry.path)
+            budget -= 1
+    return None, budget
+
+
+# ---------------------------------------------------------------- the loops
+
+
+class Become(Exception):
+    """Raised in a freshly forked process: unwind, and live as the other of the two."""
+
+    def __init__(self, port, peer):
+        Exception.__init__(self)
+        self.port = port
+        self.peer = peer
+
+
+class Wakeup:
+    """Turns SIGCHLD and SIGTERM into something to poll."""
+
+    def __init__(self):
+        self.terminated = False
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        os.set_blocking(self.writer, False)
+        signal.set_wakeup_fd(self.writer)
+        signal.signal(signal.SIGCHLD, self._ignore)
+        signal.signal(signal.SIGTERM, self._terminate)
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, self._ignore)  # not SIG_IGN, which tasks would inherit
+
+    def _ignore(self, number, frame):
+        pass
+
+    def _terminate(self, number, frame):
+        self.terminated = True
+
+    def interest(self):
+        return {self.reader: select.POLLIN}
+
+    def drain(self, ready):
+        """Say whether a signal came."""
+        return bool(ready.get(self.reader) and os.read(self.reader, 65536))
+
+    def take_terminated(self):
+        was, self.terminated = self.terminated, False
+        return was
+
+    def close(self):
+        signal.set_wakeup_fd(-1)
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+def wait(seconds, *sources):
+    """Wait until a source is ready or the time is over; give {fd: mask} of what is ready."""
+    poll = select.poll()
+    for source in sources:
+        if source is not None:
+            for fd, mask in source.interest().items():
+                poll.register(fd, mask)
+    timeout = None if seconds is None else min(seconds, 3600.0) * 1000 + 0.999
+    return dict(poll.poll(None if timeout is None else int(timeout)))
+
+
+def live_as_link(config, port, peer, announce):
+    """Be the link until the end, or until a fork makes this process the supervisor."""
+    settle("corral-link", config)
+    clock = SystemClock()
+    wakeup = Wakeup()
+    disk = Disk(config.folder)
+    processes = ProcessTable(config, peer, everywhere=True)
+    transport = SocketTransport(b"sock")
+    try:
+        if port is None and not config.collect:
+            port = processes.start_peer()
+        announce.say(link=os.getpid(), supervisor=processes.peer)
+        facts = host_facts(config.folder)
+        link = Link(config, clock, transport, disk, processes, port, facts)
+        while not link.over:
+            seconds = link.tick(clock.now())
+            if not link.over:
+                seconds = 0 if transport.unable else seconds
+                link_step(link, wait(seconds, wakeup, link.port, transport), wakeup)
+        end_supervisor(link.port, processes.peer)
+        if link.over == "remove":
+            disk.remove_all()
+    finally:
+        for thing in (wakeup, disk, processes):
+            thing.close()
+        transport.close_all()
+
+
+def link_step(link, ready, wakeup):
+    """Hand the link what happened."""
+    if wakeup.drain(ready):
+        link.processes.reap()
+    if wakeup.take_terminated():
+        link.on_terminate()
+    if link.port is not None:
+        port = link.port
+        messages, closed = port.receive(ready)
+        for message in messages:
+            link.on_port(message)
+        if closed:
+            port.close()
+            link.on_port_closed()
+    for event in link.transport.events(ready):
+        if event[0] == "reply":
+            link.on_reply(*event[1:])
+        else:
+            link.on_closed(event[1])
+
+
+def end_supervisor(port, peer):
+    """Send the supervisor home and see it go: it has nothing to do any more."""
+    if port is None:
+        return
+    port.send({"end": True})
+    closed = False
+    until = time.monotonic() + 5.0
+    while not closed and time.monotonic() < until:
+        closed = port.receive(wait(until - time.monotonic(), port))[1]
+    if not closed:
+        os.kill(peer, KILL)
+    port.close()
+
+
+def live_as_supervisor(config, port, peer):
+    """Be the supervisor until the end, or until a fork makes this process a link."""
+    settle("corral-super", config)
+    os.umask(config.umask)
+    clock = SystemClock()
+    wakeup = Wakeup()
+    disk = Disk(config.folder)
+    processes = ProcessTable(config, peer, everywhere=False)
+    disk.begin()
+    try:
+        supervisor = Supervisor(config, clock, disk, processes, port)
+        while not supervisor.over:
+            seconds = supervisor.tick(clock.now())
+            supervisor_step(supervisor, wait(seconds, wakeup, supervisor.port), wakeup)
+    finally:
+        for thing in (wakeup, disk, processes):
+            thing.close()
+
+
+def supervisor_step(supervisor, ready, wakeup):
+    """Hand the supervisor what happened."""
+    if wakeup.drain(ready):
+        for facts in supervisor.processes.reap():
+            supervisor.on_exit(*facts)
+    if wakeup.take_terminated():
+        supervisor.on_terminate()
+    if supervisor.port is not None:
+        port = supervisor.port
+        messages, closed = port.receive(ready)
+        for message in messages:
+            supervisor.on_port(message)
+        if closed:
+            port.close()
+            supervisor.on_port_closed()
+
+
+def live(config, announce):
+    """Be link or supervisor, and whatever a fork makes of this process."""
+    role, port, peer = live_as_link, None, None
+    while True:
+        try:
+            if role is live_as_link:
+                role(config, port, peer, announce)
+            else:
+                role(config, port, peer)
+            return
+        except Become as other:
+            role = live_as_supervisor if role is live_as_link else live_as_link
+            port, peer = other.port, other.peer
+            announce.close()
+
+
+# ---------------------------------------------------------------- settling on a host
+
+
+PR_SET_NAME = 15
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def settle(name, config):
+    """Become a process of its own: own session, own name in ps, adoptive parent of orphans."""
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    os.umask(0o077)
+    os.chdir(encode(config.folder))
+    if sys.platform.startswith("linux"):
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(PR_SET_NAME, name.encode(), 0, 0, 0)
+        if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+            log("no child subreaper: %s" % os.strerror(ctypes.get_errno()))
+        set_title("%s %s/%s" % (name, config.owner, config.incarnation))
+
+
+def set_title(title):
+    """Overwrite the arguments that ps shows (there is no call for it without privileges)."""
+    words = _read_proc(os.getpid(), "stat").rpartition(b")")[2].split()
+    start, end = int(words[45]), int(words[46])
+    if 0 < end - start == len(_read_proc(os.getpid(), "cmdline")):
+        size = end - start
+        ctypes.memmove(start, title.encode()[: size - 1].ljust(size, b"\0"), size)
+
+
+def log(text):
+    """Write a line to the log, which is our stderr; it starts again when it gets long."""
+    if os.fstat(2).st_size > LOG_BYTES:
+        os.ftruncate(2, 0)
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+    os.write(2, ("%s %d %s\n" % (stamp, os.getpid(), text)).encode("utf-8", "replace"))
+
+
+def host_facts(folder):
+    machine = os.uname()
+    space = os.statvfs(encode(folder))
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    return {
+        "protocol": PROTOCOL,
+        "platform": "%s-%s" % (sys.platform, machine.machine),
+        "python": "%d.%d.%d" % sys.version_info[:3],
+        "cores": cores,
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "disk_free": space.f_bavail * space.f_frsize,
+        "hostname": readable(machine.nodename),
+        "folder": readable(encode(folder)),
+        "time": round(time.time(), 3),
+    }
+
+
+def own_environment():
+    """Give the environment this process was started with, before Python touched it (PEP 538)."""
+    data = _read_proc(os.getpid(), "environ")
+    pairs = [pair.partition(b"=")[::2] for pair in data.split(b"\0") if b"=" in pair]
+    environment = dict(pairs) if pairs else dict(os.environb)
+    for name in (b"PWD", b"OLDPWD", b"SHLVL", b"_"):  # of the shell that started us
+        environment.pop(name, None)
+    return environment
+
+
+class Unusable(Exception):
+    """The agent cannot live here; the text says why, ``hint`` what to do."""
+
+    def __init__(self, message, hint):
+        Exception.__init__(self, message)
+        self.hint = hint
+
+
+def choose_folder(owner, incarnation, workdir=None):
+    """Make the agent's folder in the first place that will do, and give its path.
+
+    That is ``BASE/corral-UID/OWNER/INCARNATION`` with BASE one of ``workdir``, /var/tmp, /tmp,
+    ~/.cache: writable, with room, and able to run a script; one on a network is the last resort.
+
+    Raises:
+        Unusable: no place will do; it names what is wrong with each.
+    """
+    names = [workdir, "/var/tmp", "/tmp", "~/.cache"]
+    bases = [encode(os.path.expanduser(name)) for name in names if name]
+    reasons = OrderedDict()
+    for local in (True, False):
+        for base in bases:
+            try:
+                return _folder_in(base, owner, incarnation, local)
+            except OSError as problem:
+                reasons[base] = problem.strerror or str(problem)
+    said = "; ".join("%s: %s" % (readable(base), why) for base, why in reasons.items())
+    raise Unusable("no place for the work folder: " + said, "set workdir=… for this host")
+
+
+def _folder_in(base, owner, incarnation, local):
+    if local and _on_network(base):
+        raise OSError("it is on a network")
+    space = os.statvfs(base)
+    if space.f_bavail * space.f_frsize < ROOM_BYTES:
+        raise OSError("less than %d MiB are free" % (ROOM_BYTES >> 20))
+    folder = os.path.join(base, b"corral-%d" % os.geteuid())
+    own_folder(folder)
+    _try_script(folder)
+    for name in (owner, incarnation):
+        folder = os.path.join(folder, encode(name))
+        own_folder(folder)
+    return folder.decode("utf-8", "surrogateescape")
+
+
+def own_folder(path):
+    """Make sure that a folder is there, is ours, no link, and nobody else's business."""
+    make_folder(path)
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        raise OSError("%s is not a folder" % readable(path))
+    if found.st_uid != os.geteuid():
+        raise OSError("%s belongs to another user" % readable(path))
+    if stat.S_IMODE(found.st_mode) & 0o077:
+        os.chmod(path, 0o700)
+
+
+NETWORK_FILE_SYSTEMS = (
+    ("9p", "afs", "beegfs", "ceph", "cifs", "coda", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs")
+    + ("glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs")
+    + ("pvfs2", "smb3", "smbfs")
+)
+
+
+def _on_network(path):
+    """Look up the file system of a path in the mount table (no other way without a C compiler)."""
+    path = os.path.realpath(path) + b"/"
+    kinds = {}
+    for line in _read_proc(os.getpid(), "mounts").splitlines():
+        words = line.split()
+        point = words[1].replace(b"\\040", b" ").rstrip(b"/") + b"/"
+        if path.startswith(point):
+            kinds[len(point)] = words[2].decode()
+    return bool(kinds) and kinds[max(kinds)] in NETWORK_FILE_SYSTEMS
+
+
+def _try_script(folder):
+    """Run a two-line script from there: a file system may be mounted noexec."""
+    path = os.path.join(folder, b"probe-%d" % os.getpid())
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700), "wb") as file:
+        file.write(b"#!/bin/sh\nexit 0\n")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    try:
+        pid = fork_exec([path], (path,), folder, [], (nothing, nothing, nothing))
+        if os.waitpid(pid, 0)[1] != 0:
+            raise OSError("a script does not run there")
+    except CannotStart as problem:
+        raise OSError("a script does not run there: %s" % problem.message) from problem
+    finally:
+        os.close(nothing)
+        os.unlink(path)
+
+
+# ---------------------------------------------------------------- commands
+
+
+class Announcement:
+    """Tells the starter that the agent is up, over a pipe that ends with the first word."""
+
+    def __init__(self, pipe, folder):
+        self.pipe = pipe
+        self.folder = folder
+
+    def say(self, link, supervisor):
+        if self.pipe is not None:
+            words = {"folder": self.folder, "link": link, "supervisor": supervisor}
+            os.write(self.pipe, (json.dumps(words) + "\n").encode())
+        self.close()
+
+    def close(self):
+        if self.pipe is not None:
+            os.close(self.pipe)
+        self.pipe = None
+
+
+def start():
+    """Read the config from stdin, start both processes, print where and who they are."""
+    given = read_config()
+    folder = given.get("folder") or choose_folder(
+        given["owner"], given["incarnation"], given.get("workdir")
+    )
+    config = Config(dict(given, folder=folder), own_environment())
+    config.umask = os.umask(0o077)
+    prepare_folder(encode(folder))
+    lock = take_lock(encode(folder))
+    if lock is None:
+        raise Unusable("another agent lives in %s" % folder, "wait for its end, or sweep it")
+    if config.collect:
+        kill_tagged(config.owner, config.incarnation)
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        live_on(config, (lock, writer), Announcement(writer, folder))
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        word = pipe.read()
+    if not word:
+        hint = "its last words are in %s/log" % folder
+        raise Unusable("the agent ended as soon as it was started", hint)
+    os.write(1, word)
+
+
+def read_config():
+    with open(0, "rb", closefd=False) as stdin:
+        return json.loads(stdin.readline().decode())
+
+
+def prepare_folder(folder):
+    """Put into the folder what belongs to every agent's: its source, so that it can be looked at."""
+    own_folder(folder)
+    with open(__file__, "rb") as source:
+        text = source.read()
+    path = os.path.join(folder, b"agent.py")
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as target:
+        target.write(text)
+
+
+def take_lock(folder):
+    """Lock an agent's folder for as long as we or our forks live; None if it is taken."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    lock = os.open(os.path.join(folder, b"lock"), flags, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def live_on(config, keep, announce):
+    """Live as the agent in this forked process; never returns."""
+    try:
+        detach(encode(config.folder), keep)
+        live(config, announce)
+        os._exit(0)
+    finally:  # only an error comes here: what would go on is the starter's code
+        sys.excepthook(*sys.exc_info())
+        os._exit(1)
+
+
+def detach(folder, keep):
+    """Let go of all that was inherited: terminal, pipes, open files."""
+    for name in os.listdir("/proc/self/fd" if os.path.exists("/proc/self/fd") else "/dev/fd"):
+        if int(name) > 2 and int(name) not in keep:
+            try:
+                os.close(int(name))
+            except OSError:
+                pass  # the one that the listing itself had
+    nothing = os.open(os.devnull, os.O_RDWR)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+    logfile = os.open(os.path.join(folder, b"log"), flags, 0o600)
+    for source, target in ((nothing, 0), (logfile, 1), (logfile, 2)):
+        os.dup2(source, target)
+    os.close(nothing)
+    os.close(logfile)
+
+
+def sweep():
+    """Kill what dead agents of an owner left running; those of live ones are let be."""
+    given = read_config()
+    own = os.getpid()
+    incarnations = {}
+    for name in os.listdir("/proc"):
+        variables = _tags(int(name)) if name.isdigit() and int(name) != own else {}
+        if variables.get(b"CORRAL_OWNER") == encode(given["owner"]):
+            incarnation = variables.get(b"CORRAL_INCARNATION", b"").decode("utf-8", "replace")
+            incarnations[incarnation] = variables.get(b"CORRAL_FOLDER")
+    killed = set()
+    for incarnation, folder in incarnations.items():
+        if given.get("incarnation") in (None, incarnation):
+            killed |= sweep_one(given["owner"], incarnation, folder)
+    os.write(1, (json.dumps({"killed": len(killed)}) + "\n").encode())
+
+
+def sweep_one(owner, incarnation, folder):
+    """Kill what one incarnation left, unless its agent lives."""
+    if folder is None or not os.path.isdir(folder):
+        return kill_tagged(owner, incarnation)
+    lock = take_lock(folder)
+    if lock is None:
+        return set()
+    try:
+        return kill_tagged(owner, incarnation)
+    finally:
+        os.close(lock)
+
+
+def _tags(pid):
+    variables = _read_proc(pid, "environ").split(b"\0")
+    return dict(v.partition(b"=")[::2] for v in variables if v.startswith(b"CORRAL_"))
+
+
+def kill_tagged(owner, incarnation):
+    """Kill all processes that carry the tags of an incarnation; give their pids."""
+    config = Config({"owner": owner, "incarnation": incarnation, "key": ""}, {})
+    processes = ProcessTable(config, None, everywhere=True)
+    killed = set()
+    until = time.monotonic() + UNCLEAN_S
+    while time.monotonic() < until:
+        left = slay(processes, lambda: processes.tree({}, "CORRAL_INCARNATION=" + incarnation))
+        if not left:
+            break
+        killed |= left
+        select.select([], [], [], KILL_AGAIN_S)
+    processes.close()
+    return killed
+
+
+COMMANDS = {"start": start, "sweep": sweep}
+
+
+def main(words):
+    """Run a command; its answer, or what is wrong, is one JSON line."""
+    try:
+        COMMANDS[words[0]]()
+    except Unusable as problem:
+        answer = {"error": str(problem), "hint": problem.hint}
+    except OSError as problem:
+        answer = {"error": "cannot start the agent: %s" % problem, "hint": "see the work folder"}
+    else:
+        return 0
+    os.write(1, (json.dumps(answer) + "\n").encode())
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""The real file system behind the grammar: what stands in the folder of the command."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from pathlib import Path
+
+from corral.errors import UsageError
+
+
+class RealFolder:
+    """See `corral.work.axes.Folder`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def is_file(self, path: str) -> bool:
+        try:
+            return (self.root / path).is_file()
+        except (OSError, ValueError):
+            return False  # a name too long or impossible names no file
+
+    def glob(self, pattern: str) -> list[str]:
+        return glob.glob(pattern, root_dir=self.root, recursive=True)  # noqa: PTH207  (typed form)
+
+    def read(self, path: str) -> bytes:
+        if path == "-":
+            return sys.stdin.buffer.read()
+        try:
+            return (self.root / path).read_bytes()
+        except OSError as error:
+            raise UsageError(
+                f"{path}: cannot be read: {error.strerror}", hint="check the name and its rights"
+            ) from error
+
+    def pushed(self, names: tuple[str, ...]) -> list[str]:
+        """Name the files that ``--push`` means: files, all in a folder, what a pattern matches.
+
+        Raises:
+            UsageError: There is nothing of that name.
+        """
+        found: list[str] = []
+        for name in names:
+            matches = sorted(self.glob(name)) if any(c in name for c in "*?[") else [name]
+            files = [file for match in matches for file in self._files(match)]
+            if not files:
+                raise UsageError(
+                    f"--push {name}: there is no such file here", hint="check the name"
+                )
+            found += files
+        return found
+
+    def _files(self, name: str) -> list[str]:
+        path = self.root / name
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.is_file())
+            return [str(Path(name) / file.relative_to(path)) for file in inside]
+        return [name] if path.is_file() else []

@@ -1,0 +1,399 @@
+"""Follows a run to its end: as the master itself if nobody is, else beside the one that is.
+
+When the master's own command is done while others go on, it leaves its agents to the next master:
+the first follower takes the lock, or, for a detached run, a process in the background.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from corral.cli.output import plain, talk
+from corral.cli.progress import Progress
+from corral.client import Client
+from corral.engine import queries
+from corral.errors import CorralError, MasterError
+from corral.ids import RunId
+from corral.model.base import Frozen
+from corral.model.run import Submission
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from corral.master.master import Master
+    from corral.model.run import Run, Submitted
+    from corral.store.folder import StateFolder
+
+T = TypeVar("T")
+
+EVERY_S = 0.1  # between looks at the run for the progress line
+PATIENCE_S = 30.0  # for a lock that somebody holds without ever saying where
+LOOK_S = 0.02
+
+
+class Wish(Frozen, kw_only=True):
+    """What a command wants followed: a new submission, or a run that is there."""
+
+    submission: Submission | None = None
+    run: RunId | None = None
+    verb: str = ""  # to carry out first: resume
+    quiet: bool = False
+
+
+class Session(Protocol):
+    """A run's master, in this process or another."""
+
+    async def submit(self, submission: Submission) -> Submitted:
+        """Take in a command."""
+
+    async def change(self, verb: str, run: RunId) -> None:
+        """Carry out a verb."""
+
+    async def serve(self, run: RunId) -> None:
+        """See to it that the run has agents."""
+
+    async def rest(self, run: RunId) -> Run | None:
+        """Wait a moment; the run if nothing of it is under way."""
+
+    async def look(self, run: RunId) -> Run:
+        """Give the run as it stands."""
+
+    async def collect(self, run: RunId) -> None:
+        """Bring the results folder up to date."""
+
+
+class MasterGoneError(Exception):
+    """The master ended while we followed: one of us takes over."""
+
+
+def follow(folder: StateFolder, wish: Wish) -> tuple[int, RunId]:
+    """See a wish through; gives the exit code and the run."""
+    deadline = time.monotonic() + PATIENCE_S
+    told: list[Submitted] = []
+    while True:
+        lock = folder.try_lock()
+        if lock is not None:
+            try:
+                return _as_master(folder, wish, told)
+            finally:
+                lock.close()
+        if folder.master() is not None:
+            try:
+                return _as_follower(folder, wish, told)
+            except MasterGoneError:
+                deadline = time.monotonic() + PATIENCE_S
+        if told:
+            wish = Wish(run=told[0].run, quiet=wish.quiet)
+        if time.monotonic() > deadline:
+            raise MasterError(
+                f"{folder.path}: a process holds the lock and does not say where it listens",
+                hint="look for a hanging corral process with ps",
+            )
+        time.sleep(LOOK_S)
+
+
+def _as_master(folder: StateFolder, wish: Wish, told: list[Submitted]) -> tuple[int, RunId]:
+    from corral.server.app import serve
+
+    store = folder.open_store()
+
+    async def job(master: Master) -> tuple[int, RunId]:
+        code, run = await _Follower(_Inside(master), wish, told).see_through()
+        await _hand_over(folder, master, run)
+        return code, run
+
+    try:
+        return asyncio.run(_unwrapped(serve(folder, store, job)))
+    finally:
+        store.close()
+
+
+def _as_follower(folder: StateFolder, wish: Wish, told: list[Submitted]) -> tuple[int, RunId]:
+    mark = folder.follow()
+    client = Client(folder)
+    try:
+        follower = _Follower(_Beside(client), wish, told)
+        return asyncio.run(_unwrapped(follower.see_through()))
+    finally:
+        client.close()
+        mark.close()
+
+
+async def _hand_over(folder: StateFolder, master: Master, run: RunId) -> None:
+    """Leave the agents to the next master, if anything else goes on here."""
+    others = master.busy(but=run)
+    if not others:
+        own = master.busy()
+        if not own:
+            return
+        others = own
+    master.leave_agents()
+    if not folder.followed():
+        start_detached(folder)
+
+
+def start_detached(folder: StateFolder) -> None:
+    """Start a master in the background; it ends when nothing is left to do."""
+    log = folder.path / "logs" / "master.log"
+    with log.open("ab") as out:
+        subprocess.Popen(
+            [sys.executable, "-m", "corral", "_master"],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            cwd=folder.path.parent,
+        )
+
+
+async def _unwrapped(going: Awaitable[tuple[int, RunId]]) -> tuple[int, RunId]:
+    """Take one error of ours out of the group that a task group makes of it."""
+    try:
+        return await going
+    except BaseExceptionGroup as group:
+        ours, rest = group.split(CorralError)
+        if ours is not None and rest is None:
+            raise _first(ours) from group
+        raise
+
+
+def _first(group: BaseExceptionGroup[CorralError]) -> CorralError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, CorralError)
+    return error
+
+
+class _Follower:
+    """Follows one run: progress, signals, exit code."""
+
+    def __init__(self, session: Session, wish: Wish, told: list[Submitted]) -> None:
+        self._session = session
+        self._wish = wish
+        self._told = told
+        self._progress = Progress(quiet=wish.quiet)
+        self._asked: asyncio.Queue[str] = asyncio.Queue()
+        self._interrupts = 0
+        self._code: int | None = None  # decided by a signal
+
+    async def see_through(self) -> tuple[int, RunId]:
+        with self._signals():
+            run = await self._begin()
+            await self._session.serve(run)
+            ended = await self._wait(run)
+            self._progress.clear()
+            if self._code == DETACHED:
+                return 0, run
+            await self._session.collect(run)
+            return self._exit_code(ended), run
+
+    async def _begin(self) -> RunId:
+        wish = self._wish
+        if wish.run is not None:
+            if wish.verb:
+                await self._session.change(wish.verb, wish.run)
+            return wish.run
+        assert wish.submission is not None
+        submitted = await self._session.submit(wish.submission)
+        self._told.append(submitted)
+        if not wish.quiet:
+            talk(summary(submitted))
+        return submitted.run
+
+    async def _wait(self, run: RunId) -> Run:
+        while True:
+            await self._obey_signals(run)
+            if self._code == DETACHED:
+                return await self._session.look(run)
+            rested = await self._session.rest(run)
+            if rested is not None and not self._waits_for_unpause(rested):
+                return rested
+            self._progress.show(rested or await self._session.look(run), note=self._note())
+            if rested is not None:
+                await asyncio.sleep(EVERY_S)
+
+    def _waits_for_unpause(self, run: Run) -> bool:
+        """Say whether a paused run is worth staying for: a person may see it and unpause."""
+        by_itself = run.reason != "asked"
+        return run.state == "paused" and (self._progress.live or not by_itself)
+
+    def _note(self) -> str:
+        if self._interrupts == 1:
+            return "finishing what runs (Ctrl-C again kills it)"
+        return "killing what runs" if self._interrupts else ""
+
+    # ---------------------------------------------------------------- signals
+
+    @contextlib.contextmanager
+    def _signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN202  (a generator for with)
+        loop = asyncio.get_running_loop()
+        handled = {
+            signal.SIGINT: "interrupt",
+            signal.SIGTERM: "terminate",
+            signal.SIGHUP: "hangup",
+        }
+        for number, word in handled.items():
+            loop.add_signal_handler(number, self._asked.put_nowait, word)
+        try:
+            yield
+        finally:
+            for number in handled:
+                loop.remove_signal_handler(number)
+
+    async def _obey_signals(self, run: RunId) -> None:
+        while not self._asked.empty():
+            match self._asked.get_nowait():
+                case "interrupt":
+                    await self._interrupt(run)
+                case "terminate":
+                    self._code = 143
+                    await self._session.change("kill", run)
+                case _:
+                    await self._hang_up(run)
+
+    async def _interrupt(self, run: RunId) -> None:
+        self._interrupts += 1
+        self._progress.clear()
+        try:
+            if self._interrupts == 1:
+                self._code = 75
+                talk("no new tasks; those that run may finish (Ctrl-C again kills them)")
+                await self._session.change("stop", run)
+            else:
+                self._code = 130
+                await self._session.change("kill", run)
+        except CorralError:
+            self._code = None  # it has just ended by itself
+
+    async def _hang_up(self, run: RunId) -> None:
+        """The terminal is gone, the work goes on: nobody reads us any more."""
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(null, descriptor)
+        os.close(null)
+        self._progress = Progress(quiet=True)
+        await self._session.change("detach", run)
+        if isinstance(self._session, _Beside):
+            self._code = DETACHED
+
+    # ---------------------------------------------------------------- the end
+
+    def _exit_code(self, run: Run) -> int:
+        if run.state == "done":
+            return 1 if run.counts["failed"] or run.counts["cancelled"] else 0
+        if self._code is not None:
+            return self._code
+        return 1 if run.state == "cancelled" else 5
+
+
+DETACHED = -1  # not an exit code: the run goes on without us
+
+
+class _Inside:
+    """The master is this process."""
+
+    def __init__(self, master: Master) -> None:
+        self._master = master
+
+    async def submit(self, submission: Submission) -> Submitted:
+        return await self._master.submit(submission, dict(os.environ))
+
+    async def change(self, verb: str, run: RunId) -> None:
+        await self._master.change(verb, run)
+
+    async def serve(self, run: RunId) -> None:
+        await self._master.serve_run(run, dict(os.environ))
+
+    async def rest(self, run: RunId) -> Run | None:
+        return await self._master.rest(run, every_s=EVERY_S)
+
+    async def look(self, run: RunId) -> Run:
+        with self._master.store.reader() as reader:
+            return queries.run(reader, run)
+
+    async def collect(self, run: RunId) -> None:
+        await self._master.collect(run)
+
+
+class _Beside:
+    """The master is another process; what is looked at comes from the database."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def submit(self, submission: Submission) -> Submitted:
+        return await self._ask(lambda: self._client.submit(submission))
+
+    async def change(self, verb: str, run: RunId) -> None:
+        await self._ask(lambda: self._client.change(verb, run))
+
+    async def serve(self, run: RunId) -> None:
+        await self._ask(lambda: self._client.serve_run(run))
+
+    async def rest(self, run: RunId) -> Run | None:
+        await asyncio.sleep(EVERY_S)
+        with self._client.reader() as reader:
+            found = queries.run(reader, run)
+            busy = reader.value("run_live_attempts", run)
+        if found.state not in ("open", "preparing") and not busy:
+            return found
+        if self._client.folder.master() is None:
+            raise MasterGoneError
+        return None
+
+    async def look(self, run: RunId) -> Run:
+        with self._client.reader() as reader:
+            return queries.run(reader, run)
+
+    async def collect(self, run: RunId) -> None:
+        if not await self._ask(lambda: self._client.collect(run)):
+            raise MasterGoneError
+
+    async def _ask(self, call: Callable[[], T]) -> T:
+        """Ask in a thread; a master that ended meanwhile is no error."""
+        try:
+            return await asyncio.to_thread(call)
+        except MasterError:
+            if self._client.folder.master() is None:
+                raise MasterGoneError from None
+            raise
+
+
+def summary(submitted: Submitted) -> str:
+    """Say in a line what became of a submission."""
+    parts = [f"{submitted.name}: {_count(submitted.tasks, 'task')}"]
+    if submitted.why_fresh:
+        parts.append(f"{plain(submitted.why_fresh)}: all start afresh")
+    elif submitted.kept or submitted.again:
+        parts += [
+            f"{number} {word}"
+            for number, word in (
+                (submitted.kept, "kept"),
+                (submitted.again, "again"),
+                (submitted.new, "new"),
+            )
+            if number
+        ]
+        if not submitted.again and not submitted.new:
+            parts.append("nothing to do")
+    return ", ".join(parts)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def relative(path: str) -> str:
+    """Write a path as seen from here, if that is shorter."""
+    with contextlib.suppress(ValueError, OSError):
+        return str(Path(path).relative_to(Path.cwd()))
+    return path

@@ -1,0 +1,161 @@
+"""The command line: which verb lives where, what an exit code means, how an error is shown.
+
+A verb's file is imported only when it is called: start-up time is a budget.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from corral import __version__
+from corral.errors import CorralError, UsageError
+
+VERBS = {
+    "run": "Run one program with many settings.",
+    "resume": "Go on with a run, and follow it to its end.",
+    "attach": "Follow a run that is under way.",
+    "ls": "List the runs.",
+    "status": "Show how a run stands.",
+    "tasks": "List the tasks of a run.",
+    "attempts": "List who did what: every start of every task.",
+    "show": "Show all about one task.",
+    "logs": "Print what tasks wrote.",
+    "why": "Say why a task, or a run, is as it is.",
+    "collect": "Bring the results folder up to date, or collect by another rule.",
+    "retry": "Give failed and cancelled tasks out again.",
+    "rerun": "Give tasks out again, whatever they are.",
+    "pause": "Hand out nothing until unpause.",
+    "unpause": "Hand out again.",
+    "stop": "Let running tasks finish, then halt the run.",
+    "cancel": "Kill what runs and hand out nothing more.",
+    "rm": "Delete a run and its results.",
+}
+HIDDEN = {"_master": "master"}  # verbs that only corral itself calls, and their files
+
+
+class Verbs(click.Group):
+    """The verbs, each imported when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in VERBS and cmd_name not in HIDDEN:
+            return None
+        module = import_module(f"corral.cli.{HIDDEN.get(cmd_name, cmd_name)}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None:
+            import difflib
+
+            near = difflib.get_close_matches(name, VERBS, n=1)
+            hint = f"did you mean: corral {near[0]}" if near else "corral --help lists the verbs"
+            raise UsageError(f"there is no verb {name!r}", hint=hint)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(
+    cls=Verbs,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    invoke_without_command=False,
+    no_args_is_help=True,
+)
+@click.version_option(__version__, prog_name="corral")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(*, debug: bool) -> None:
+    """Run one program with many settings on every core, whatever breaks on the way.
+
+    \b
+    corral run -r10 './sim -T {1..5:.5} -L {16,32,64} -s {rep}'
+    """
+    if debug:
+        os.environ["CORRAL_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line and exit; the only place where an error becomes words."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        code = ended.exit_code
+    except click.Abort:
+        code = 130
+    except click.ClickException as error:
+        code = _show(_as_usage(error))
+    except CorralError as error:
+        code = _show(error)
+    except BrokenPipeError:
+        code = _pipe_closed()
+    except KeyboardInterrupt:
+        code = 130
+    _flush()
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _as_usage(error: click.ClickException) -> UsageError:
+    """Say what click found wrong in our two lines."""
+    message = error.format_message().rstrip(".")
+    verb = ""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        verb = " ".join(error.ctx.command_path.split()[1:])
+    if isinstance(error, click.NoSuchOption):
+        near = ", ".join(sorted(error.possibilities or ()))
+        hint = f"did you mean {near}?" if near else f"corral {verb} --help lists the options"
+        return UsageError(f"no such option: {error.option_name}", hint=hint)
+    return UsageError(message[:1].lower() + message[1:], hint=f"corral {verb} --help".strip())
+
+
+def _show(error: CorralError) -> int:
+    if os.environ.get("CORRAL_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    lines = [f"corral: {error.message}"]
+    if isinstance(error, UsageError) and error.text is not None and error.column is not None:
+        lines += _caret(error.text, error.column)
+    if error.hint:
+        lines.append(f"  try: {error.hint}")
+    print("\n".join(lines), file=sys.stderr)
+    return error.exit_code
+
+
+def _caret(text: str, column: int) -> list[str]:
+    """Show the line that an error stands in, and where."""
+    before = text[: column - 1]
+    start = before.rfind("\n") + 1
+    end = text.find("\n", start)
+    line = text[start : len(text) if end < 0 else end]
+    place = column - 1 - start
+    first = max(0, place - 50)
+    shown = ("…" if first else "") + line[first : first + 76]
+    return [f"  {shown}", f"  {' ' * (place - first + bool(first))}^ column {column}"]
+
+
+def _pipe_closed() -> int:
+    """Nobody reads our output any more (``| head``): that is no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        _pipe_closed()

@@ -1,0 +1,113 @@
+"""How verbs print: a table for people, one JSON object for programs; data on stdout, talk on stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from corral.client import Client
+from corral.errors import NotFoundError
+from corral.store.folder import StateFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from datetime import datetime
+
+from pathlib import Path
+
+VERSION = 1  # of the JSON that every verb prints
+_CONTROL = {code: "�" for code in (*range(32), 127, *range(128, 160)) if code not in (9,)}
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+run_argument = click.argument("run", default="last", metavar="[RUN]")
+
+
+def here() -> Path:
+    """Give the current folder.
+
+    Raises:
+        NotFoundError: It was removed under our feet.
+    """
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise NotFoundError("the current folder is gone", hint="cd somewhere else") from error
+
+
+def client() -> Client:
+    """Open the state folder that is found from here upwards.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    folder = StateFolder.find(here())
+    if folder is None:
+        raise NotFoundError(
+            "there is no run here: no .corral in this folder or above",
+            hint="corral run COMMAND makes one",
+        )
+    return Client(folder)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print an object with the version of its shape."""
+    encoded = msgspec.json.encode({"version": VERSION, **value}, enc_hook=str)
+    sys.stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
+
+
+def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows in columns; the last one is not padded."""
+    texts = [[_cell(value) for value in row] for row in rows]
+    widths = [
+        max(len(head), *(len(row[i]) for row in texts)) if texts else len(head)
+        for i, head in enumerate(heads)
+    ]
+    for row in [list(heads), *texts]:
+        cells = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
+
+
+def talk(text: str = "") -> None:
+    """Say something to the person; never data."""
+    click.echo(plain(text), err=True)
+
+
+def plain(text: str) -> str:
+    """Strip what could steer a terminal out of text that came from elsewhere."""
+    return "\n".join(line.translate(_CONTROL) for line in text.split("\n"))
+
+
+def ask(question: str, *, yes: bool) -> bool:
+    """Ask before something is lost; without a terminal only ``--yes`` is a yes."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        return False
+    return click.confirm(question, err=True)
+
+
+def when(at: datetime | None) -> str:
+    """Write a time in the reader's zone."""
+    return "-" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def shorten(text: str, width: int) -> str:
+    """Cut a text for a table."""
+    one_line = " ".join(text.split())
+    return one_line if len(one_line) <= width else one_line[: width - 1] + "…"
+
+
+def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a verb with the settings that all share."""
+    return click.command(name, context_settings={"help_option_names": ["-h", "--help"]}, **settings)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.2f}"
+    return shorten(plain(str(value)), 100)

@@ -1,0 +1,93 @@
+"""Shows what a command was understood to mean, before it starts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from corral.cli import output
+from corral.cli.output import plain, talk
+from corral.model.command import Range
+from corral.units import show_size
+from corral.work.render import Renderer, Setting
+from corral.work.sweep import Sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from corral.model.command import Axis, Command
+    from corral.work.command import Parsed
+
+SHOWN = 5  # shipped files that are named one by one
+
+
+def preview(
+    name: str,
+    parsed: Parsed,
+    ships: Sequence[tuple[str, int]],
+    *,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """Say how many tasks, which axes, first and last command, what is shipped, what is text."""
+    sweep = Sweep(parsed.command.axes, parsed.command.reps)
+    if as_json:
+        output.print_json(
+            {
+                "name": name,
+                "tasks": len(sweep),
+                "axes": [{"name": axis.name, "values": len(axis)} for axis in parsed.command.axes],
+                "reps": parsed.command.reps,
+                "first": _command(parsed.command, sweep, 0, name),
+                "last": _command(parsed.command, sweep, len(sweep) - 1, name),
+                "ships": [{"path": path, "size": size} for path, size in ships],
+                "notes": list(parsed.notes),
+            }
+        )
+        return
+    for line in _lines(name, parsed, sweep, ships):
+        talk(line)
+    if everything:
+        for index in range(len(sweep)):
+            click.echo(_command(parsed.command, sweep, index, name))
+
+
+def _lines(
+    name: str, parsed: Parsed, sweep: Sweep, ships: Sequence[tuple[str, int]]
+) -> list[str]:
+    command = parsed.command
+    lines = [f"{name}: {_how_many(command, len(sweep))}"]
+    if len(sweep) > 1:
+        lines.append(f"  first: {_command(command, sweep, 0, name)}")
+        lines.append(f"  last:  {_command(command, sweep, len(sweep) - 1, name)}")
+    if ships:
+        listed = ", ".join(f"{path} ({show_size(size)})" for path, size in ships[:SHOWN])
+        more = f" and {len(ships) - SHOWN} more" if len(ships) > SHOWN else ""
+        lines.append(f"  ships: {listed}{more}")
+    if not command.axes and command.reps == 1:
+        lines.append("  1 task: nothing varies. If you wrote {1..5} without quotes,")
+        lines.append("  your shell expanded it first.")
+    lines += [f"  note: {note}" for note in parsed.notes]
+    return lines
+
+
+def _how_many(command: Command, tasks: int) -> str:
+    if tasks == 1:
+        return "1 task"
+    factors = [f"{axis.name} ({_values(axis)})" for axis in command.axes]
+    if command.reps > 1:
+        factors.append(f"{command.reps} replicates")
+    return f"{tasks} tasks = {' x '.join(factors)}"
+
+
+def _values(axis: Axis) -> str:
+    if isinstance(axis, Range) and len(axis) > 1:
+        return f"{axis.value(0)}..{axis.value(len(axis) - 1)}: {len(axis)}"
+    return str(len(axis))
+
+
+def _command(command: Command, sweep: Sweep, index: int, name: str) -> str:
+    row = sweep[index]
+    setting = Setting(row.values, row.rep, row.k, index + 1, f"{name}-{index + 1}", "localhost", 1)
+    return plain(Renderer(command).text(setting))

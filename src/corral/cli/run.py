@@ -1,0 +1,266 @@
+"""``corral run``: reads the command, shows what it means, submits it and follows it to its end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from corral.cli import ending, output, shipping
+from corral.cli.folder import RealFolder
+from corral.cli.follow import Wish, follow, start_detached, summary
+from corral.cli.output import talk
+from corral.cli.preview import preview
+from corral.client import Client
+from corral.errors import MasterError, UsageError
+from corral.model.base import Frozen
+from corral.model.run import Options, Submission
+from corral.store.folder import StateFolder
+from corral.units import seconds
+from corral.work import identity, runfile
+from corral.work.command import Parsed, parse
+from corral.work.runfile import RunFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+START_S = 20.0  # a master in the background is there within a fraction of it
+ASK_ABOVE = 1_000_000  # tasks; so many are asked for once more on a terminal
+
+
+class Asked(Frozen, kw_only=True):
+    """What was typed, file and options together."""
+
+    file: RunFile
+    name: str
+    named: bool
+    add_env: dict[str, str]
+    fresh: bool
+
+
+@output.verb("run", no_args_is_help=False)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND...")
+@click.option("-r", "--reps", type=int, help="Replicates of every setting: {rep} is 1..N.")
+@click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUES",
+              help="An axis by name: -p T=1..5:.5 -p L=16,32 (braces then only refer).")
+@click.option("--push", multiple=True, metavar="FILE", help="Ship a file, folder or pattern.")
+@click.option("--output", "outputs", multiple=True, metavar="FILE",
+              help="Bring a file home and require it, as {>FILE} in the command.")
+@click.option("--here", is_flag=True, default=None, help="Run in this folder, ship nothing.")
+@click.option("--name", help="The run's name; else the program's.")
+@click.option("-o", "--out", metavar="DIR", help="Where results go; else results/NAME.")
+@click.option("-j", "--slots", type=int, help="Tasks at once; else one a core.")
+@click.option("--timeout", metavar="TIME", help="Kill a task after: 90, 5m, 1h.")
+@click.option("--retries", type=int, metavar="N", help="Give a failed task out N times more.")
+@click.option("--env", "env", multiple=True, metavar="NAME[=V]", help="Set a variable for tasks.")
+@click.option("--shell", metavar="PATH", help="Runs a shell line; else /bin/sh.")
+@click.option("--fresh", is_flag=True, help="Start everything again, even what is done.")
+@click.option("-n", "--dry-run", is_flag=True, help="Show what would run; start nothing.")
+@click.option("-d", "--detach", is_flag=True, help="Print the run's id and go; it goes on.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors and results.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output.json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    *,
+    words: tuple[str, ...],
+    dry_run: bool,
+    detach: bool,
+    quiet: bool,
+    yes: bool,
+    as_json: bool,
+    fresh: bool,
+    **given: object,
+) -> None:
+    """Run a command once for every combination of the values in its braces.
+
+    \b
+    corral run -r3 'echo {1..5} {a,b} {rep}'         30 tasks
+    corral run './sim -T {1..5:.5} > {>out.txt}'     9 files come home
+    corral run 'gs -o {>{p.stem}.png} {p=*.pdf}'     one task a file
+    corral run job.toml                              the same, written down
+
+    One word is a shell line; several are a program and its arguments. Options end at the first
+    word. The same command again runs only what is missing or failed.
+    """
+    here = output.here()
+    folder = RealFolder(here)
+    asked = _asked(words, folder, given, fresh=fresh)
+    parsed = parse(
+        asked.file.run,
+        folder=folder,
+        declared=asked.file.sweep,
+        reps=asked.file.reps,
+        shell=asked.file.shell,
+        here=asked.file.here,
+        outputs=asked.file.outputs,
+    )
+    ship = list(dict.fromkeys((*parsed.ship, *folder.pushed(asked.file.push))))
+    if asked.file.here:
+        ship = []
+    if dry_run:
+        preview(asked.name, parsed, shipping.sizes(ship, here), everything=True, as_json=as_json)
+        return
+    if not quiet:
+        preview(asked.name, parsed, shipping.sizes(ship, here), everything=False, as_json=False)
+    tasks = asked.file.reps
+    for axis in parsed.command.axes:
+        tasks *= len(axis)
+    if tasks > ASK_ABOVE and sys.stdin.isatty() and not output.ask(f"{tasks} tasks?", yes=yes):
+        raise UsageError("not started", hint="corral run --yes does not ask")
+    state = StateFolder.find_or_make(here)
+    submission = _submission(asked, parsed, ship, state, here, detach=detach)
+    if detach:
+        _detach(state, submission, as_json=as_json, quiet=quiet)
+        return
+    code, run = follow(state, Wish(submission=submission, quiet=quiet))
+    ctx.exit(ending.tell(state, run, code, quiet=quiet, as_json=as_json))
+
+
+def _asked(
+    words: Sequence[str], folder: RealFolder, given: Mapping[str, object], *, fresh: bool
+) -> Asked:
+    """Put file and options together; an option wins."""
+    is_file = len(words) == 1 and words[0].endswith(".toml") and folder.is_file(words[0])
+    if len(words) == 1 and words[0].endswith(".toml") and not is_file:
+        raise UsageError(f"{words[0]}: there is no such file here", hint="check the name")
+    if is_file:
+        text = folder.read(words[0]).decode(errors="replace")
+        file = runfile.load(text, path=words[0])
+        natural = Path(words[0]).stem
+    else:
+        file = RunFile(run=tuple(words))
+        natural = identity.run_name(words) if words else "run"
+    changes = {
+        key: value
+        for key in ("reps", "here", "name", "out", "slots", "timeout", "retries", "shell")
+        if (value := given[key]) is not None
+    }
+    file = _replace(file, changes)
+    file = _replace(
+        file,
+        {
+            "sweep": file.sweep | _declared(given["params"]),  # type: ignore[arg-type]
+            "push": (*file.push, *given["push"]),  # type: ignore[misc]
+            "outputs": (*file.outputs, *given["outputs"]),  # type: ignore[misc]
+        },
+    )
+    _check_numbers(file)
+    name = file.name or natural
+    if identity.safe_name(name) != name:
+        raise UsageError(
+            f"--name {name}: a name has letters, digits, - and _ only",
+            hint=f"--name {identity.safe_name(name)}",
+        )
+    return Asked(
+        file=file,
+        name=name,
+        named=file.name is not None,
+        add_env=_environment(given["env"]),  # type: ignore[arg-type]
+        fresh=fresh,
+    )
+
+
+def _replace(file: RunFile, changes: dict[str, object]) -> RunFile:
+    import msgspec
+
+    return msgspec.structs.replace(file, **changes)
+
+
+def _check_numbers(file: RunFile) -> None:
+    if file.reps < 1:
+        raise UsageError(
+            f"-r {file.reps}: at least one replicate", hint="-r 10 runs each setting 10 times"
+        )
+    if file.slots is not None and not 1 <= file.slots <= 4096:
+        raise UsageError(f"-j {file.slots}: from 1 to 4096", hint="leave -j out for one a core")
+    if file.retries is not None and file.retries < 0:
+        raise UsageError(f"--retries {file.retries}: from 0", hint="--retries 2 tries thrice in all")
+
+
+def _declared(params: Sequence[str]) -> dict[str, str]:
+    declared: dict[str, str] = {}
+    for param in params:
+        name, equals, values = param.partition("=")
+        if not equals or not values:
+            raise UsageError(f"-p {param}: is not NAME=VALUES", hint="-p T=1..5 or -p L=16,32")
+        if name in declared:
+            raise UsageError(f"-p {name}=…: given twice", hint="write all values in one")
+        declared[name] = values
+    return declared
+
+
+def _environment(pairs: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals and name not in os.environ:
+            raise UsageError(f"--env {name}: is not set here", hint=f"--env {name}=VALUE")
+        found[name] = value if equals else os.environ[name]
+    return found
+
+
+def _submission(
+    asked: Asked,
+    parsed: Parsed,
+    ship: Sequence[str],
+    state: StateFolder,
+    here: Path,
+    *,
+    detach: bool,
+) -> Submission:
+    file = asked.file
+    out = here / file.out if file.out else here / "results" / asked.name
+    return Submission(
+        name=asked.name,
+        named=asked.named,
+        folder=str(here),
+        skeleton=identity.skeleton(parsed.command),
+        words=file.run,
+        source=runfile.dump(file),
+        command=parsed.command,
+        inputs=shipping.fixed(ship, here, state.blobs),
+        value_inputs=shipping.of_values(parsed.command, here, state.blobs),
+        options=Options(
+            reps=file.reps,
+            retries=file.retries,
+            timeout_s=None if file.timeout is None else seconds(file.timeout),
+            slots=file.slots,
+            out=str(out),
+            out_given=file.out is not None,
+            add_env=asked.add_env,
+        ),
+        fresh=asked.fresh,
+        detached=detach,
+    )
+
+
+def _detach(state: StateFolder, submission: Submission, *, as_json: bool, quiet: bool) -> None:
+    """Hand the run to a master in the background."""
+    import time
+
+    deadline = time.monotonic() + START_S
+    started = False
+    while state.master() is None:
+        if not started:
+            start_detached(state)
+            started = True
+        if time.monotonic() > deadline:
+            raise MasterError(
+                "the master in the background did not start",
+                hint=f"look into {state.path / 'logs' / 'master.log'}",
+            )
+        time.sleep(0.02)
+    client = Client(state)
+    submitted = client.submit(submission)
+    client.close()
+    if as_json:
+        output.print_json({"run": submitted.run, "name": submitted.name})
+        return
+    if not quiet:
+        talk(f"{summary(submitted)}; follow it: corral attach {submitted.name}")
+    click.echo(submitted.run)

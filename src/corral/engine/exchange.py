@@ -1,0 +1,401 @@
+"""One exchange with an agent: what it says is stored, what it shall do is answered.
+
+The transaction of exchange *n* first makes *n* the newest number of the incarnation; a grant is
+written only while it still is. The reply is always rebuilt from rows, so a repeated request gets
+the same one.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from corral.engine import events, judge
+from corral.engine.judge import Known
+from corral.engine.parts import Parts, lease
+from corral.ids import HostId, Incarnation, RunId, ticket
+from corral.model.base import Frozen
+from corral.protocol import PROTOCOL, Exchange, Facts, Refusal, Reply, Report
+from corral.scheduler import placement
+from corral.scheduler.lease import beat
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from corral.store.base import Row, Tx
+
+
+class AgentOf(Frozen, kw_only=True):
+    """The agent an exchange comes from, as its row has it."""
+
+    incarnation: Incarnation
+    host: HostId
+    host_name: str
+    request: int
+    slots: int
+    host_state: str
+
+
+def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Refusal:
+    """Take in what the agent says and answer it, with leases if it wants any.
+
+    Returns a `Refusal` with ``gone`` to an agent that is not wanted any more.
+    """
+    agent = _agent(tx, request.incarnation)
+    if agent is None:
+        return Refusal(error="this agent is not known here, or has ended", gone=True)
+    if request.facts is not None and request.facts.protocol != PROTOCOL:
+        return Refusal(error=f"protocol {request.facts.protocol}, not {PROTOCOL}", gone=True)
+    repeated = request.number == agent.request
+    if not repeated and not tx.change("agent_number", agent.incarnation, request.number):
+        return Reply(number=request.number)  # an older one that came late: nobody reads this
+    agent = _heard(tx, agent, request.facts)
+    answered = _take_reports(tx, agent, request, parts, now)
+    kill, held = _compare(tx, agent, request, now)
+    if request.bye:
+        _goodbye(tx, agent, now)
+        return Reply(number=request.number, answered=answered, kill=kill)
+    if not repeated:
+        _grant(tx, agent, request.number, held, parts, now)
+    return _reply(tx, agent, request.number, parts, answered=answered, kill=kill)
+
+
+def grant(
+    tx: Tx, incarnation: Incarnation, number: int, parts: Parts, now: float
+) -> Reply | None:
+    """Try again for an exchange that is held; None if a newer one counts by now."""
+    agent = _agent(tx, incarnation)
+    if agent is None or agent.request != number:
+        return None
+    live = tx.rows("attempts_live", incarnation)
+    kill = tuple(row[0] for row in live if not row[5])
+    _grant(tx, agent, number, len(live), parts, now)
+    return _reply(tx, agent, number, parts, answered=(), kill=kill)
+
+
+# ------------------------------------------------------------------- what the agent says
+
+
+def _agent(tx: Tx, incarnation: str) -> AgentOf | None:
+    row = tx.row("agent_get", incarnation)
+    if row is None or row[2] == "ended":
+        return None
+    host, name, _, request, slots, host_state, _ = row
+    return AgentOf(
+        incarnation=Incarnation(incarnation),
+        host=host,
+        host_name=name,
+        request=request,
+        slots=slots,
+        host_state=host_state,
+    )
+
+
+def _heard(tx: Tx, agent: AgentOf, facts: Facts | None) -> AgentOf:
+    """Any word from a host that was given up, or never heard of, makes it usable."""
+    if facts is not None:
+        tx.change("host_facts", agent.host, msgspec.json.encode(facts).decode())
+    if agent.host_state not in ("new", "joining", "suspect", "lost", "unreachable", "gone"):
+        return agent
+    tx.change("host_set", agent.host, "up", "")
+    return msgspec.structs.replace(agent, host_state="up")
+
+
+def _take_reports(
+    tx: Tx, agent: AgentOf, request: Exchange, parts: Parts, now: float
+) -> tuple[str, ...]:
+    """Store the reports; gives the tickets that the agent may forget.
+
+    A report is idempotent by (ticket, digest): one that is known already is only answered again.
+    """
+    tickets = {report.ticket for report in request.reports} | set(request.ended)
+    if not tickets:
+        return ()
+    known = {
+        row[0]: Known._make(row)
+        for row in tx.rows("attempts_known", json.dumps(sorted(tickets)))
+    }
+    fresh: list[tuple[Known, Report]] = []
+    for report in request.reports:
+        attempt = known.get(report.ticket)
+        if attempt is None:
+            continue  # its run was removed: nothing to keep
+        if attempt.incarnation != agent.incarnation:
+            _refuse(tx, agent, report, "the ticket was given to another agent", now)
+        elif _open(attempt):
+            fresh.append((attempt, report))
+        elif attempt.digest is not None and attempt.digest != report.digest:
+            _refuse(tx, agent, report, "another report of this ticket came before", now)
+    _settle(tx, fresh, parts, now)
+    reported = {report.ticket for report in request.reports}
+    return tuple(
+        name
+        for name in sorted(tickets)
+        if name in reported or name not in known or not _open(known[name])
+    )
+
+
+def _open(attempt: Known) -> bool:
+    return attempt.state in ("leased", "running") or attempt.outcome == "lost"
+
+
+def _refuse(tx: Tx, agent: AgentOf, report: Report, why: str, now: float) -> None:
+    events.add(tx, now, "refused", host=agent.host_name, tickets=[report.ticket], text=why)
+
+
+def _settle(
+    tx: Tx, fresh: Sequence[tuple[Known, Report]], parts: Parts, now: float
+) -> None:
+    """Write what the reports say; plain successes go through multi-row statements."""
+    if not fresh:
+        return
+    _keep_output(tx, fresh)
+    quick: list[tuple[Known, Report]] = []
+    tasks: set[int] = set()
+    for attempt, report in fresh:
+        checked = bool(parts.get(tx, attempt.run, attempt.generation).command.outputs)
+        plain = report.ended == "exited" and report.exit == 0 and not checked
+        if plain and attempt.counts and attempt.state != "ended" and attempt.task not in tasks:
+            quick.append((attempt, report))
+            tasks.add(attempt.task)
+            continue
+        _settle_one(tx, attempt, report, checked=checked, now=now)
+    _accept_all(tx, quick, now)
+    _learn(tx, [(attempt, report) for attempt, report in fresh if report.exit == 0])
+    for run in {attempt.run for attempt, _ in fresh}:
+        judge.finish_run(tx, run, now)
+
+
+def _keep_output(tx: Tx, fresh: Iterable[tuple[Known, Report]]) -> None:
+    tx.change_each(
+        "output_put",
+        [
+            (attempt.id, report.stdout.inline, report.stdout.size, report.stdout.sha256,
+             report.stderr.inline, report.stderr.size, report.stderr.sha256)
+            for attempt, report in fresh
+            if report.stdout.size or report.stderr.size
+        ],
+    )  # fmt: skip
+    tx.change_each(
+        "file_put",
+        [
+            (attempt.id, file.n, file.name, file.size, file.sha256, file.mode)
+            for attempt, report in fresh
+            for file in report.files
+        ],
+    )
+
+
+def _settle_one(
+    tx: Tx, attempt: Known, report: Report, *, checked: bool, now: float
+) -> None:
+    if attempt.outcome == "lost":
+        events.add(
+            tx, now, "late", run=attempt.run, name=attempt.run_name, tickets=[attempt.ticket]
+        )
+    kind = _kind(report)
+    tx.change(
+        "attempt_report", attempt.id, report.digest, report.slot, report.exit, report.signal,
+        kind, report.message, report.started or None, now, report.seconds, report.cpu_s,
+        report.peak_kb,
+    )  # fmt: skip
+    match report.ended:
+        case "returned":
+            judge.give_back(tx, attempt, message=report.message, now=now)
+        case "killed":
+            judge.killed(tx, attempt, message=report.message, now=now)
+        case "exited" | "failed":
+            if kind is not None:
+                judge.fail(tx, attempt, kind=kind, message=_why(report, kind), now=now)
+            elif checked:
+                tx.tell("judge")
+            else:
+                judge.accept(tx, attempt, now)
+
+
+def _kind(report: Report) -> str | None:
+    """Name the kind of failure; None for a success."""
+    if report.ended == "failed":
+        return report.kind or "env"
+    if report.ended == "exited" and report.exit != 0:
+        return "exit" if report.signal is None else "signal"
+    return None
+
+
+def _why(report: Report, kind: str) -> str:
+    if report.message and kind != "exit":
+        return report.message
+    return f"exit {report.exit}" if kind == "exit" else f"{kind}"
+
+
+def _accept_all(tx: Tx, quick: Sequence[tuple[Known, Report]], now: float) -> None:
+    """Accept the plain successes of one exchange: the hot path."""
+    if not quick:
+        return
+    accepted = tx.change_each(
+        "attempt_accept",
+        [
+            (attempt.id, report.digest, report.slot, report.exit, report.message,
+             report.started or None, now, report.seconds, report.cpu_s, report.peak_kb)
+            for attempt, report in quick
+        ],
+    )  # fmt: skip
+    done = tx.change_each(
+        "task_accept", [(attempt.task, attempt.id, attempt.epoch) for attempt, _ in quick]
+    )
+    assert accepted == done == len(quick), "rows changed between reading and writing one transaction"
+    by_host: dict[tuple[int, int], int] = {}
+    for attempt, _ in quick:
+        by_host[attempt.host, attempt.run] = by_host.get((attempt.host, attempt.run), 0) + 1
+        if attempt.number > 1 and tx.value("attempts_live_of_task", attempt.task, attempt.id):
+            tx.tell("work")  # a twin is to be killed
+    for (host, run), times in by_host.items():
+        tx.change("host_run_success", host, run, times)
+    tx.tell("progress")
+
+
+def _learn(tx: Tx, successes: Iterable[tuple[Known, Report]]) -> None:
+    seconds: dict[tuple[int, int], list[float]] = {}
+    for attempt, report in successes:
+        seconds.setdefault((attempt.run, attempt.generation), []).append(report.seconds)
+    for (run, generation), values in seconds.items():
+        typical_s, count, _, _ = tx.row("run_learned", run, generation) or (None, 0, "", 0)
+        tx.change(
+            "generation_learn", run, generation, *judge.learn(typical_s, count, values)
+        )
+
+
+def _compare(
+    tx: Tx, agent: AgentOf, request: Exchange, now: float
+) -> tuple[tuple[str, ...], int]:
+    """Hold the tickets that the agent has against those it should have.
+
+    Gives those to kill and how many it holds. A ticket that was granted and never received is
+    granted again under the same name; one that is not known any more is killed.
+    """
+    queued = set(request.queued)
+    running = dict(request.running)
+    ended = set(request.ended) | {report.ticket for report in request.reports}
+    kill: list[str] = []
+    again: list[tuple[int, int]] = []
+    started: list[tuple[int, float]] = []
+    gone: list[str] = []
+    held = 0
+    live = tx.rows("attempts_live", agent.incarnation)
+    for name, attempt, state, granted_by, _, wanted in live:
+        present = name in queued or name in running
+        if state == "leased" and name in running:
+            started.append((attempt, now - running[name]))
+        if not wanted and (present or state == "running"):
+            kill.append(name)
+        elif present:
+            held += 1
+        elif name in ended:
+            continue
+        elif state == "leased" and granted_by < request.number:
+            again.append((attempt, request.number))
+            held += 1
+        elif state == "leased":
+            held += 1  # granted by this very number, which is being repeated
+        else:
+            gone.append(name)
+    tx.change_each("attempt_running", started)
+    tx.change_each("attempt_grant_again", again)
+    _lose(tx, gone, "the agent does not have it any more", now)
+    expected = {row[0] for row in live}
+    kill += sorted((queued | set(running)) - expected)
+    return tuple(kill), held
+
+
+def _goodbye(tx: Tx, agent: AgentOf, now: float) -> None:
+    """End the agent; what it leaves behind goes back to the queue."""
+    live = [row[0] for row in tx.rows("attempts_live", agent.incarnation)]
+    _lose(tx, live, "the agent ended", now)
+    tx.change("agent_end", agent.incarnation, now)
+    tx.tell("agent")
+
+
+def _lose(tx: Tx, tickets: Sequence[str], why: str, now: float) -> None:
+    if not tickets:
+        return
+    for row in tx.rows("attempts_known", json.dumps(list(tickets))):
+        known = Known._make(row)
+        if known.state == "leased":
+            judge.give_back(tx, known, message=why, now=now)
+        else:
+            judge.lose(tx, known, message=why, now=now)
+    events.add(tx, now, "lost", tickets=tickets, text=why)
+
+
+# ------------------------------------------------------------------- what it shall do
+
+
+def _grant(
+    tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: float
+) -> None:
+    """Hand out tasks, written down under this exchange's number."""
+    if agent.host_state not in ("up", "probation"):
+        return
+    hosts = tx.value("hosts_usable")
+    for run, generation, _, waiting, typical_s, successes in tx.rows("runs_waiting"):
+        part = parts.get(tx, run, generation)
+        own = tx.row("host_run_get", agent.host, run) or (0, 0, 0)
+        slots = placement.usable_slots(
+            slots=min(agent.slots, part.slots or agent.slots),
+            proven=False,
+            successes=own[0],
+            hosts=hosts,
+        )
+        size = placement.lease_size(
+            slots=slots,
+            held=held,
+            typical_s=typical_s,
+            successes=successes,
+            waiting=waiting,
+            hosts=hosts,
+        )
+        if size:
+            rows = tx.rows("tasks_waiting", run, agent.host, hosts, size)
+            _hand_out(tx, agent, number, run, rows, now)
+            held += len(rows)
+
+
+def _hand_out(
+    tx: Tx, agent: AgentOf, number: int, run: int, rows: Sequence[Row], now: float
+) -> None:
+    attempts = [
+        (ticket(RunId(run), generation, task_number, attempts + 1), task, attempts + 1, epoch, reason,
+         agent.incarnation, agent.host, number, now)
+        for task, task_number, attempts, epoch, reason, generation in rows
+    ]  # fmt: skip
+    leased = tx.change_each("task_lease", [(row[0],) for row in rows])
+    assert leased == len(rows), "a waiting task was not waiting in the same transaction"
+    tx.change_each("attempt_new", attempts)
+
+
+def _reply(
+    tx: Tx,
+    agent: AgentOf,
+    number: int,
+    parts: Parts,
+    *,
+    answered: tuple[str, ...],
+    kill: tuple[str, ...],
+) -> Reply:
+    rows = tx.rows("leases", agent.incarnation, number)
+    used = {f"{row[2]}-{row[3]}": parts.get(tx, row[2], row[3]) for row in rows}
+    leases = tuple(
+        lease(tx, used[f"{row[2]}-{row[3]}"], row, host=agent.host_name) for row in rows
+    )
+    holds = bool(leases) or bool(tx.value("agent_holds", agent.incarnation))
+    return Reply(
+        number=number,
+        hold_s=beat(holds_tickets=holds, agents=1),
+        slots=agent.slots,
+        parts={key: part.message for key, part in used.items()},
+        leases=leases,
+        kill=kill,
+        answered=answered,
+    )

@@ -1,0 +1,94 @@
+"""What the leases of one run share, and how a stored row becomes a lease.
+
+The command's text is made here, at hand-out, from the row's values; nothing of it is stored.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from corral.ids import RunId
+from corral.model.command import Command
+from corral.model.run import Options
+from corral.protocol import Input, Lease, Output, RunPart
+from corral.work.render import Renderer, Setting
+
+if TYPE_CHECKING:
+    from corral.store.base import Reader, Row
+
+GRACE_S = 5.0
+
+
+class Part:
+    """A generation's command, ready to render, and the message that its leases refer to."""
+
+    def __init__(self, row: Row) -> None:
+        name, folder, options_text, names, command, inputs, tasks = row
+        options = msgspec.json.decode(options_text, type=Options)
+        self.command = msgspec.json.decode(command, type=Command)
+        self.renderer = Renderer(self.command)
+        self.slots = options.slots
+        self.options = options
+        self.message = RunPart(
+            run=name,
+            names=tuple(json.loads(names)),
+            task_count=tasks,
+            shell=self.command.shell,
+            dir=folder if self.command.here else None,
+            add=options.add_env,
+            inputs=msgspec.json.decode(inputs, type=tuple[Input, ...]),
+            timeout_s=options.timeout_s,
+            grace_s=GRACE_S,
+            slots=options.slots,
+        )
+
+
+class Parts:
+    """The parts in use, kept between exchanges; a new submission of a run makes a new part."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[RunId, int], tuple[int, Part]] = {}
+
+    def get(self, reader: Reader, run: RunId, generation: int) -> Part:
+        """Give the part of a generation as its latest submission has it."""
+        submission = reader.value("generation_submission", run, generation)
+        kept = self._parts.get((run, generation))
+        if kept is not None and kept[0] == submission:
+            return kept[1]
+        row = reader.row("part", run, generation)
+        assert row is not None
+        part = Part(row)
+        self._parts[run, generation] = (submission, part)
+        return part
+
+
+def lease(reader: Reader, part: Part, row: Row, *, host: str) -> Lease:
+    """Make the lease of an attempt from a row of the query ``leases``."""
+    ticket, attempt, run, generation, task, params, rep, k = row
+    values = tuple(json.loads(params))
+    rendered = part.renderer.render(
+        Setting(values, rep, k, task, ticket, host, part.message.cpus)
+    )
+    return Lease(
+        ticket=ticket,
+        part=f"{run}-{generation}",
+        task=task,
+        attempt=attempt,
+        argv=rendered.argv,
+        line=rendered.line if rendered.argv is None else None,
+        values=values,
+        inputs=tuple(
+            _value_input(reader, run, generation, file.place) for file in rendered.inputs
+        ),
+        outputs=tuple(Output(name=output.name, kind=output.kind) for output in rendered.outputs),
+    )
+
+
+def _value_input(reader: Reader, run: int, generation: int, place: str) -> Input:
+    found = reader.row("value_input_get", run, generation, place)
+    assert found is not None, place
+    sha256, size, mode = found
+    return Input(path=place, sha256=sha256, size=size, mode=mode)

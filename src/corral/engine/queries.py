@@ -1,0 +1,300 @@
+"""What a user may ask to see: runs, tasks, attempts, results, hosts, events; nothing is changed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from corral.clock import utc
+from corral.errors import NotFoundError
+from corral.ids import RunId
+from corral.model.attempt import Attempt
+from corral.model.command import Command
+from corral.model.event import Event
+from corral.model.host import Host
+from corral.model.run import TASK_STATES, Generation, Options, Run
+from corral.model.task import Captured, Result, ResultFile, Task, TaskDetail
+from corral.protocol import Facts, Input
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from corral.store.base import Reader, Row
+
+PAGE = 1_000  # rows read at a time where a query is walked by number
+
+
+def runs(reader: Reader) -> list[Run]:
+    """List all runs, the oldest first."""
+    return [_run(reader, row) for row in reader.rows("runs")]
+
+
+def run(reader: Reader, run_id: RunId) -> Run:
+    """Give one run.
+
+    Raises:
+        NotFoundError: There is none of that id (any more).
+    """
+    row = reader.row("run", run_id)
+    if row is None:
+        raise NotFoundError(f"run {run_id} is gone", hint="corral ls shows what there is")
+    return _run(reader, row)
+
+
+def find_run(reader: Reader, text: str) -> Run:
+    """Find a run by its id, its name, an unambiguous beginning of the name, or ``last``.
+
+    Raises:
+        NotFoundError: None or several answer to it.
+    """
+    names = [(int(number), str(name)) for number, name in reader.rows("run_names")]
+    if not names:
+        raise NotFoundError("there is no run here yet", hint="corral run COMMAND makes one")
+    if text == "last":
+        return run(reader, RunId(names[-1][0]))
+    exact = [number for number, name in names if name == text or str(number) == text]
+    if exact:
+        by_name = [number for number, name in names if name == text]
+        return run(reader, RunId((by_name or exact)[0]))
+    begun = [(number, name) for number, name in names if name.startswith(text)]
+    if len(begun) == 1:
+        return run(reader, RunId(begun[0][0]))
+    listed = ", ".join(name for _, name in (begun or names)[-8:])
+    if begun:
+        raise NotFoundError(f"{text!r} could be several runs", hint=f"one of: {listed}")
+    raise NotFoundError(f"there is no run {text!r}", hint=f"there are: {listed}")
+
+
+def generation(reader: Reader, of: Run) -> Generation:
+    """Give the shape of a run's latest generation."""
+    row = reader.row("generation_shape", of.id, of.generation)
+    assert row is not None
+    names, command, inputs = row
+    return Generation(
+        run=of.id,
+        number=of.generation,
+        names=tuple(json.loads(names)),
+        command=msgspec.json.decode(command, type=Command),
+        inputs=msgspec.json.decode(inputs, type=tuple[Input, ...]),
+    )
+
+
+def source(reader: Reader, run_id: RunId) -> str:
+    """Give the text of the run file that repeats the run."""
+    text: str = reader.value("run_source", run_id)
+    return text
+
+
+def tasks(reader: Reader, of: Run, *, everything: bool = False) -> Iterator[Task]:
+    """Walk the tasks by number; those that the latest command does not name on request."""
+    after = 0
+    while page := reader.rows("tasks", of.id, of.generation, after, PAGE, int(everything)):
+        yield from (_task(row) for row in page)
+        after = page[-1][1]
+
+
+def task(reader: Reader, of: Run, number: int) -> Task:
+    """Give the task of that number.
+
+    Raises:
+        NotFoundError: The run has no such task.
+    """
+    row = reader.row("task_numbered", of.id, of.generation, number)
+    if row is None:
+        raise NotFoundError(
+            f"{of.name} has no task {number}", hint=f"its tasks are 1 to {max(of.tasks, 1)}"
+        )
+    return _task(row)
+
+
+def task_detail(reader: Reader, of: Run, number: int, *, command: str = "") -> TaskDetail:
+    """Give everything about one task."""
+    found = task(reader, of, number)
+    return TaskDetail(
+        task=found,
+        names=generation(reader, of).names,
+        command=command,
+        attempts=tuple(_attempt(row) for row in reader.rows("attempts_of_task", found.id)),
+    )
+
+
+def replicate(reader: Reader, of: Task) -> int:
+    """Say which of equal settings the task is, from 0."""
+    k: int = reader.value("task_k", of.id)
+    return k
+
+
+def attempts(reader: Reader, of: Run) -> Iterator[Attempt]:
+    """Stream all attempts of the latest generation, by task and number."""
+    return (_attempt(row) for row in reader.each("attempts_of_run", of.id, of.generation))
+
+
+def running(reader: Reader, of: Run) -> list[tuple[str, int, str, float, str, str]]:
+    """List what is leased or runs: ticket, task, host, since when, incarnation, state."""
+    return [
+        (ticket, number, host, since, incarnation, state)
+        for ticket, number, host, since, incarnation, state in reader.rows(
+            "attempts_running", of.id
+        )
+    ]
+
+
+def results(reader: Reader, of: Run, *, everything: bool = False) -> Iterator[Result]:
+    """Stream the tasks with what they left, in the order of the latest command."""
+    for row in reader.each("results", of.id, of.generation, int(everything)):
+        yield _result(reader, row)
+
+
+def result(reader: Reader, of: Task) -> Result:
+    """Give one task with what it left."""
+    row = reader.row("result_of_task", of.id)
+    assert row is not None
+    return _result(reader, row)
+
+
+def hosts(reader: Reader) -> list[Host]:
+    """List every host that was ever named."""
+    return [_host(row) for row in reader.rows("hosts")]
+
+
+def events(reader: Reader, of: Run | None, *, limit: int) -> list[Event]:
+    """List the latest decisions, the latest last."""
+    rows = reader.rows("events", None if of is None else of.id, limit)
+    return [_event(row) for row in reversed(rows)]
+
+
+def events_of(reader: Reader, ticket: str) -> list[Event]:
+    """List the decisions about an attempt."""
+    return [_event(row) for row in reader.rows("events_of_ticket", ticket)]
+
+
+def _run(reader: Reader, row: Row) -> Run:
+    (number, name, folder, state, reason, latest, words, options, count, created, opened, ended,
+     typical_s, _) = row  # fmt: skip
+    counts = dict.fromkeys(TASK_STATES, 0) | dict(reader.rows("run_counts", number, latest))
+    return Run(
+        id=RunId(number),
+        name=name,
+        folder=folder,
+        state=state,
+        reason=reason,
+        generation=latest,
+        words=tuple(json.loads(words)),
+        options=msgspec.json.decode(options, type=Options),
+        tasks=count,
+        created=utc(created),
+        opened=_when(opened),
+        ended=_when(ended),
+        typical_s=typical_s,
+        counts=counts,
+    )
+
+
+def _task(row: Row) -> Task:
+    (number_id, number, position, params, rep, state, reason, handed, charged, host, seconds,
+     exit_code) = row  # fmt: skip
+    return Task(
+        id=number_id,
+        number=number,
+        position=position,
+        values=tuple(json.loads(params)),
+        rep=rep,
+        state=state,
+        reason=reason,
+        attempts=handed,
+        charged=charged,
+        host=host or "",
+        seconds=seconds,
+        exit=exit_code,
+    )
+
+
+def _attempt(row: Row) -> Attempt:
+    (ticket, number, attempt, reason, host, slot, state, outcome, kind, exit_code, signal, message,
+     leased, started, ended, seconds, cpu_s, peak_kb) = row  # fmt: skip
+    return Attempt(
+        ticket=ticket,
+        task=number,
+        number=attempt,
+        reason=reason,
+        host=host,
+        slot=slot,
+        state=state,
+        outcome=outcome,
+        kind=kind,
+        exit=exit_code,
+        signal=signal,
+        message=message,
+        leased=utc(leased),
+        started=_when(started),
+        ended=_when(ended),
+        seconds=seconds,
+        cpu_s=cpu_s,
+        peak_kb=peak_kb,
+    )
+
+
+def _result(reader: Reader, row: Row) -> Result:
+    (number, position, params, rep, state, reason, ticket, attempt, host, exit_code, signal, kind,
+     outcome, seconds, peak_kb, out_size, out, out_sha256, err_size, err, err_sha256,
+     attempt_id) = row  # fmt: skip
+    files = () if attempt_id is None else reader.rows("files_of_attempt", attempt_id)
+    return Result(
+        number=number,
+        position=position,
+        values=tuple(json.loads(params)),
+        rep=rep,
+        state=state,
+        reason=reason,
+        ticket=ticket or "",
+        attempt=attempt or 0,
+        host=host or "",
+        exit=exit_code,
+        signal=signal,
+        kind=kind,
+        outcome=outcome,
+        seconds=seconds,
+        peak_kb=peak_kb,
+        stdout=Captured(size=out_size or 0, inline=out or b"", sha256=out_sha256 or ""),
+        stderr=Captured(size=err_size or 0, inline=err or b"", sha256=err_sha256 or ""),
+        files=tuple(
+            ResultFile(name=name, size=size, sha256=sha256, mode=mode)
+            for name, size, sha256, mode in files
+        ),
+    )
+
+
+def _host(row: Row) -> Host:
+    number, name, state, reason, slots, facts, busy, done, failed = row
+    cores = 0 if facts == "{}" else msgspec.json.decode(facts, type=Facts).cores
+    return Host(
+        id=number,
+        name=name,
+        state=state,
+        reason=reason,
+        slots=slots,
+        cores=cores,
+        running=busy,
+        done=done,
+        failed=failed,
+    )
+
+
+def _event(row: Row) -> Event:
+    number, at, kind, name, host, tickets, text = row
+    return Event(
+        id=number,
+        at=utc(at),
+        kind=kind,
+        run=name,
+        host=host,
+        tickets=tuple(json.loads(tickets)),
+        text=text,
+    )
+
+
+def _when(seconds: float | None) -> datetime | None:
+    return None if seconds is None else utc(seconds)

@@ -1,0 +1,297 @@
+"""How a command becomes tasks: begin, fill by batches, open.
+
+Submission is atomic by state, not by one transaction: the run is ``preparing`` while its rows go
+in, and the last step opens it. A half-written one is finished by doing the same again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from corral.engine import events
+from corral.errors import StateError, UsageError
+from corral.ids import RunId
+from corral.model.base import Frozen
+from corral.model.run import Submission, Submitted
+from corral.protocol import Input
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from corral.store.base import Tx
+
+BATCH = 5_000  # rows in one transaction: other runs' exchanges wait no longer than for these
+
+
+class Begun(Frozen, kw_only=True):
+    """Where a submission's tasks go."""
+
+    run: RunId
+    name: str
+    generation: int
+    submission: int  # rises with each command of the generation
+    last_number: int  # highest task number given before
+    empty: bool  # the generation has no tasks yet, so nothing needs to be looked up
+    why_fresh: str
+
+
+class NewTask(Frozen, kw_only=True, array_like=True):
+    """One expanded row, ready to be stored."""
+
+    key: str
+    params: str  # JSON list of the values' texts
+    rep: int
+    k: int
+    input_digest: str  # of the files that only this task gets; "" if none
+
+
+class Filled(Frozen, kw_only=True):
+    """What a batch came to."""
+
+    new: int = 0
+    again: int = 0
+    kept: int = 0
+
+    def plus(self, other: Filled) -> Filled:
+        return Filled(
+            new=self.new + other.new, again=self.again + other.again, kept=self.kept + other.kept
+        )
+
+
+def begin(tx: Tx, submission: Submission, now: float) -> Begun:
+    """Find or make the run and the generation that ``submission`` belongs to; nothing is handed out.
+
+    Raises:
+        UsageError: The chosen name belongs to another command.
+        StateError: The run is being prepared by another submission.
+    """
+    wanted = submission.name if submission.named else ""
+    found = tx.row("run_of_skeleton", submission.folder, submission.skeleton, wanted)
+    if found is None:
+        return _begin_run(tx, submission, now)
+    run, name, state, number = found
+    if state == "preparing":
+        return _continue(tx, RunId(run), name, number, submission)
+    digest, inputs, sequence, last_number, _, _ = tx.row("generation_get", run, number) or ()
+    why = _why_fresh(submission, digest, msgspec.json.decode(inputs, type=tuple[Input, ...]))
+    if why:
+        number += 1
+        _new_generation(tx, RunId(run), number, submission, now)
+        tx.change("generation_retire", run, number)
+        events.add(tx, now, "fresh", run=RunId(run), name=name, text=why)
+        sequence, last_number = 1, 0
+    else:
+        sequence += 1
+        command, plain = _stored(submission)
+        tx.change("generation_again", run, number, command, plain)
+    _prepare(tx, RunId(run), name, number, submission)
+    return Begun(
+        run=RunId(run),
+        name=name,
+        generation=number,
+        submission=sequence,
+        last_number=last_number,
+        empty=last_number == 0,
+        why_fresh=why,
+    )
+
+
+def add(
+    tx: Tx, begun: Begun, rows: Sequence[NewTask], *, first_position: int, last_number: int
+) -> tuple[Filled, int]:
+    """Store a batch of at most `BATCH` rows; gives what it came to and the highest number now."""
+    known = {} if begun.empty else _known(tx, begun, rows)
+    fresh: list[tuple[object, ...]] = []
+    keep: list[tuple[int, int, int]] = []
+    again: list[tuple[int, int, int, str, int]] = []
+    for position, row in enumerate(rows, first_position):
+        old = known.get(row.key)
+        if old is None:
+            last_number += 1
+            fresh.append(
+                (begun.run, begun.generation, last_number, row.key, position, begun.submission,
+                 row.params, row.rep, row.k, row.input_digest)
+            )  # fmt: skip
+            continue
+        task, state, input_digest, accepted = old
+        changed = input_digest != row.input_digest
+        if changed and accepted is not None:
+            tx.change("attempt_supersede", accepted)
+        if changed or state not in ("done", "waiting", "active", "held"):
+            again.append((task, position, begun.submission, row.input_digest, int(changed)))
+        else:
+            keep.append((task, position, begun.submission))
+    if fresh:
+        tx.change_each("task_new", fresh)
+        tx.change("run_count_add", begun.run, begun.generation, "waiting", len(fresh))
+    tx.change_each("task_keep", keep)
+    tx.change_each("task_again", again)
+    position = first_position + len(rows) - 1
+    tx.change("generation_filled", begun.run, begun.generation, position, last_number)
+    return Filled(new=len(fresh), again=len(again), kept=len(keep)), last_number
+
+
+def finish(tx: Tx, begun: Begun, filled: Filled, *, tasks: int, now: float) -> Submitted:
+    """Open the run: what the command no longer names steps back, the rest may be handed out."""
+    if not begun.empty:
+        tx.change("task_unname", begun.run, begun.generation, begun.submission)
+    tx.change("generation_filled", begun.run, begun.generation, tasks, _last_number(tx, begun))
+    counts = dict(tx.rows("run_counts", begun.run, begun.generation))
+    busy = counts.get("waiting", 0) + counts.get("active", 0)
+    if not tx.change("run_open", begun.run, "open" if busy else "done", now):
+        raise StateError(f"{begun.name} was changed by somebody else while it was prepared")
+    events.add(
+        tx,
+        now,
+        "submitted",
+        run=begun.run,
+        name=begun.name,
+        text=f"{tasks} tasks: {filled.new} new, {filled.again} again, {filled.kept} kept",
+    )
+    tx.tell("work")
+    tx.tell("run")
+    return Submitted(
+        run=begun.run,
+        name=begun.name,
+        generation=begun.generation,
+        why_fresh=begun.why_fresh,
+        tasks=tasks,
+        new=filled.new,
+        again=filled.again,
+        kept=filled.kept,
+    )
+
+
+def content_digest(inputs: Iterable[Input]) -> str:
+    """Digest the bytes that every task gets: another digest is another generation."""
+    lines = sorted(f"{file.path}\0{file.sha256}\0{file.mode:o}" for file in inputs)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _begin_run(tx: Tx, submission: Submission, now: float) -> Begun:
+    name = _free_name(tx, submission)
+    run = RunId(tx.insert("run_new", name, submission.folder, submission.skeleton, now))
+    _new_generation(tx, run, 1, submission, now)
+    _prepare(tx, run, name, 1, submission)
+    return Begun(
+        run=run,
+        name=name,
+        generation=1,
+        submission=1,
+        last_number=0,
+        empty=True,
+        why_fresh="",
+    )
+
+
+def _continue(
+    tx: Tx, run: RunId, name: str, number: int, submission: Submission
+) -> Begun:
+    """Go on with a half-written submission: the rows that are in are found again by their keys.
+
+    Whoever calls has seen to it that no other submission of this run is under way.
+    """
+    digest, _, sequence, last_number, _, _ = tx.row("generation_get", run, number) or ()
+    if digest != content_digest(submission.inputs):
+        raise StateError(
+            f"{name} is being prepared with other files", hint="wait for it, or: corral rm"
+        )
+    command, plain = _stored(submission)
+    tx.change("generation_again", run, number, command, plain)
+    _prepare(tx, run, name, number, submission)
+    return Begun(
+        run=run,
+        name=name,
+        generation=number,
+        submission=sequence + 1,
+        last_number=last_number,
+        empty=False,
+        why_fresh="",
+    )
+
+
+def _free_name(tx: Tx, submission: Submission) -> str:
+    if tx.value("run_named", submission.name) is None:
+        return submission.name
+    if submission.named:
+        raise UsageError(
+            f"--name {submission.name}: another command has this name",
+            hint=f"take another name, or: corral rm {submission.name}",
+        )
+    number = 2
+    while tx.value("run_named", f"{submission.name}-{number}") is not None:
+        number += 1
+    return f"{submission.name}-{number}"
+
+
+def _why_fresh(submission: Submission, digest: str, before: Sequence[Input]) -> str:
+    """Say why a new generation is due; "" if it is not."""
+    if submission.fresh:
+        return "asked with --fresh"
+    if content_digest(submission.inputs) == digest:
+        return ""
+    old = {file.path: (file.sha256, file.mode) for file in before}
+    new = {file.path: (file.sha256, file.mode) for file in submission.inputs}
+    changed = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return f"{', '.join(changed[:3])}{more} changed"
+
+
+def _new_generation(
+    tx: Tx, run: RunId, number: int, submission: Submission, now: float
+) -> None:
+    command, inputs = _stored(submission)
+    names = json.dumps([axis.name for axis in submission.command.axes])
+    digest = content_digest(submission.inputs)
+    tx.change("generation_new", run, number, digest, command, names, inputs, now)
+
+
+def _prepare(tx: Tx, run: RunId, name: str, number: int, submission: Submission) -> None:
+    if not submission.options.out_given and name != submission.name:
+        out = f"{submission.options.out.rpartition('/')[0]}/{name}"
+        options = msgspec.structs.replace(submission.options, out=out)
+        submission = msgspec.structs.replace(submission, options=options)
+    tx.change(
+        "run_prepare",
+        run,
+        json.dumps(submission.words),
+        submission.source,
+        _json(submission.options),
+        number,
+        int(submission.detached),
+        _json(submission),
+    )
+    tx.change_each(
+        "value_input_put",
+        [
+            (run, number, file.path, file.sha256, file.size, file.mode)
+            for file in submission.value_inputs
+        ],
+    )
+
+
+def _known(
+    tx: Tx, begun: Begun, rows: Sequence[NewTask]
+) -> dict[str, tuple[int, str, str, int | None]]:
+    keys = json.dumps([row.key for row in rows])
+    found = tx.rows("task_of_keys", begun.run, begun.generation, keys)
+    return {key: (task, state, digest, accepted) for key, task, state, digest, accepted in found}
+
+
+def _last_number(tx: Tx, begun: Begun) -> int:
+    row = tx.row("generation_get", begun.run, begun.generation)
+    assert row is not None
+    number: int = row[3]
+    return number
+
+
+def _stored(submission: Submission) -> tuple[str, str]:
+    return _json(submission.command), _json(submission.inputs)
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,144 @@
+"""The agents' counter: takes their exchanges, holds those that nothing can be said to yet.
+
+A held exchange is answered the moment there is work, something to kill, or a newer one of the
+same agent; at the latest when the next is due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from corral.engine import exchange
+from corral.engine.parts import Parts
+from corral.ids import Incarnation, RunId
+from corral.protocol import Exchange, Refusal, Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from corral.clock import Clock
+    from corral.store.base import Store
+
+Stop = Literal["", "drain", "now"]
+
+
+class Exchanges:
+    """Answers agents, one newest exchange per agent."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self.parts = Parts()
+        self._store = store
+        self._clock = clock
+        self._held: dict[Incarnation, Held] = {}
+        self._told: dict[Incarnation, frozenset[str]] = {}
+        self._stop: dict[Incarnation, Stop] = {}
+        self._environments: dict[RunId, Mapping[str, str]] = {}
+        self.heard: dict[Incarnation, float] = {}  # ticks of each agent's latest exchange
+
+    def lend_environment(self, run: RunId, environment: Mapping[str, str]) -> None:
+        """Have a run's tasks on this machine start from the environment of who asked for them.
+
+        It is kept in memory only: it may hold secrets.
+        """
+        self._environments[run] = environment
+
+    def stop(self, incarnation: Incarnation, how: Stop) -> None:
+        """Tell an agent to end."""
+        self._stop[incarnation] = how
+        self.wake()
+
+    def wake(self) -> None:
+        """Look again whether something can be said to those who are held."""
+        for held in self._held.values():
+            held.event.set()
+
+    async def answer(self, request: Exchange) -> Reply | Refusal:
+        """Answer an exchange, at once or when there is something to say."""
+        incarnation = Incarnation(request.incarnation)
+        began = self._clock.ticks()
+        self.heard[incarnation] = began
+        older = self._held.get(incarnation)
+        if older is not None and older.number < request.number:
+            older.event.set()
+        held = Held(request.number)
+        if older is None or older.number <= request.number:
+            self._held[incarnation] = held
+        try:
+            reply: Reply | Refusal | None = await self._write(
+                exchange.exchange, request, self.parts, self._clock.now()
+            )
+            while isinstance(reply, Reply):
+                reply = self._dress(reply, incarnation)
+                waited = self._clock.ticks() - began
+                if (
+                    request.bye
+                    or self._says_something(reply, incarnation)
+                    or self._held.get(incarnation) is not held
+                    or not await held.wait(reply.hold_s - waited)
+                ):
+                    return reply
+                reply = await self._write(
+                    exchange.grant, incarnation, request.number, self.parts, self._clock.now()
+                )
+            return reply or Reply(number=request.number)
+        finally:
+            if self._held.get(incarnation) is held:
+                del self._held[incarnation]
+
+    def forget(self, incarnation: Incarnation) -> None:
+        """Drop what is kept of an agent that ended."""
+        for kept in (self._told, self._stop, self.heard):
+            kept.pop(incarnation, None)  # type: ignore[attr-defined]
+
+    async def _write(self, *call: object) -> Reply | Refusal | None:
+        function, *args = call
+        answer: Reply | Refusal | None = await asyncio.wrap_future(
+            self._store.write(function, *args)  # type: ignore[arg-type]
+        )
+        return answer
+
+    def _says_something(self, reply: Reply, incarnation: Incarnation) -> bool:
+        """Say whether the reply cannot wait; what was told before can.
+
+        A kill takes its time, and the agent hears of it again in every reply.
+        """
+        told = frozenset(reply.kill) | ({f"stop:{reply.stop}"} if reply.stop else frozenset())
+        news = told - self._told.get(incarnation, frozenset())
+        self._told[incarnation] = told
+        return bool(news or reply.leases or reply.answered or reply.upload)
+
+    def _dress(self, reply: Reply, incarnation: Incarnation) -> Reply:
+        """Add what is not in the database: who is to stop, and environments lent by callers."""
+        parts = {
+            key: msgspec.structs.replace(part, env=dict(lent))
+            if (lent := self._environments.get(RunId(int(key.partition("-")[0])))) is not None
+            else part
+            for key, part in reply.parts.items()
+        }
+        stop = self._stop.get(incarnation, "")
+        if stop == reply.stop and parts == reply.parts:
+            return reply
+        return msgspec.structs.replace(reply, parts=parts, stop=stop)
+
+
+class Held:
+    """One exchange that waits."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.event = asyncio.Event()
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait to be woken; False when the time is over."""
+        if seconds <= 0:
+            return False
+        try:
+            async with asyncio.timeout(seconds):
+                await self.event.wait()
+        except TimeoutError:
+            return False
+        self.event.clear()
+        return True

@@ -1,0 +1,241 @@
+"""The process that serves a state folder: everything that goes on at once, in one task group."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from typing import TYPE_CHECKING, TypeVar
+
+from corral.engine import control, queries, upkeep
+from corral.errors import CorralError, NoHostError
+from corral.fleet.local import LocalLauncher
+from corral.master.collector import collect_run
+from corral.master.exchanges import Exchanges
+from corral.master.hostkeeper import LocalKeeper
+from corral.master.judges import Judges
+from corral.master.submission import carry_out
+from corral.results.collect import Refresher
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from corral.clock import Clock
+    from corral.engine.control import Changed
+    from corral.ids import RunId, TaskId
+    from corral.master.hostkeeper import Listen
+    from corral.model.run import Run, Submission, Submitted
+    from corral.results.collect import Collected
+    from corral.store.base import Store
+    from corral.store.folder import StateFolder
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+REFRESH_LOOK_S = 1.0  # between looks whether some results folder is due
+AT_REST = frozenset({"done", "halted", "paused", "cancelled"})
+
+
+class Master:
+    """Serves one state folder; `run` it with a job, and it lives as long as the job."""
+
+    def __init__(self, folder: StateFolder, store: Store, *, clock: Clock, listen: Listen) -> None:
+        self.folder = folder
+        self.store = store
+        self.clock = clock
+        self.exchanges = Exchanges(store, clock)
+        self.blobs = folder.blobs
+        self._judges = Judges(store, self.exchanges.parts, clock)
+        self._keeper = LocalKeeper(
+            store=store,
+            exchanges=self.exchanges,
+            launcher=LocalLauncher(),
+            listen=listen,
+            clock=clock,
+            owner=folder.owner,
+            secret=folder.secret,
+            slots=usable_cores(),
+        )
+        self._submitting: dict[tuple[str, str], asyncio.Lock] = {}
+        self._collecting: dict[RunId, asyncio.Lock] = {}
+        self._changed = asyncio.Event()
+        self._stop_agents = True
+
+    async def run(self, job: Callable[[Master], Awaitable[T]]) -> T:
+        """Serve while ``job`` goes on; then see the agents gone and give what it gave."""
+        loop = asyncio.get_running_loop()
+
+        def told(topics: frozenset[str]) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has just closed: nobody waits
+                loop.call_soon_threadsafe(self._hear, topics)
+
+        self.store.listen(told)
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self._keeper.keep(), name="keep localhost"),
+                group.create_task(self._judges.work(), name="judge"),
+                group.create_task(self._refresh(), name="refresh results"),
+                group.create_task(self._finish_half_written(), name="finish submissions"),
+            ]
+            try:
+                given = await job(self)
+                if self._stop_agents:
+                    await self._keeper.stop()
+                return given
+            finally:
+                for task in tasks:
+                    task.cancel()
+
+    def leave_agents(self) -> None:
+        """Let the agents live on at the end: another master is about to take over."""
+        self._stop_agents = False
+
+    # ---------------------------------------------------------------- what may be asked of it
+
+    async def submit(
+        self, submission: Submission, environment: Mapping[str, str] | None = None
+    ) -> Submitted:
+        """Take in a command; its tasks on this machine start from ``environment``."""
+        key = (submission.folder, submission.skeleton)
+        async with self._submitting.setdefault(key, asyncio.Lock()):
+            self._keeper.want(slots=submission.options.slots)
+            submitted = await asyncio.to_thread(
+                carry_out, self.store, submission, self.clock.now
+            )
+        if environment is not None:
+            self.exchanges.lend_environment(submitted.run, environment)
+        return submitted
+
+    async def change(
+        self, verb: str, run: RunId, tasks: Sequence[TaskId] | None = None
+    ) -> Changed:
+        """Carry out an operator's verb.
+
+        Raises:
+            StateError: It makes no sense for the run's state.
+        """
+        changed = await asyncio.wrap_future(
+            self.store.write(control.apply, verb, run, tasks, self.clock.now())
+        )
+        if changed.state == "open":
+            await self.serve_run(run)
+        if verb == "rm":
+            await asyncio.to_thread(self._sweep_blobs)
+        return changed
+
+    async def serve_run(
+        self, run: RunId, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """See to it that a run which may go on has agents."""
+        with self.store.reader() as reader:
+            found = queries.run(reader, run)
+        if environment is not None:
+            self.exchanges.lend_environment(run, environment)
+        if found.state in ("open", "preparing"):
+            self._keeper.want(slots=found.options.slots)
+
+    async def rest(self, run: RunId, *, every_s: float | None = None) -> Run | None:
+        """Wait until nothing of the run is under way; None when ``every_s`` is over before.
+
+        Raises:
+            NoHostError: No host can be used.
+        """
+        changed = self._changed
+        found = await asyncio.to_thread(self._look, run)
+        if found is not None:
+            return found
+        try:
+            async with asyncio.timeout(every_s):
+                await changed.wait()
+        except TimeoutError:
+            return None
+        return await asyncio.to_thread(self._look, run)
+
+    async def collect(self, run: RunId) -> Collected:
+        """Bring the run's results folder up to date."""
+        async with self._collecting.setdefault(run, asyncio.Lock()):
+            return await asyncio.to_thread(self._collect, run)
+
+    def busy(self, *, but: RunId | None = None) -> list[tuple[RunId, bool]]:
+        """List runs other than ``but`` that go on, each with whether it is detached."""
+        with self.store.reader() as reader:
+            return [
+                (number, bool(detached))
+                for number, _, detached in reader.rows("runs_busy")
+                if number != but
+            ]
+
+    async def end_now(self) -> None:
+        """Kill whatever runs and see the agents gone."""
+        await self._keeper.stop(now=True)
+
+    # ---------------------------------------------------------------- what goes on by itself
+
+    def _hear(self, topics: frozenset[str]) -> None:
+        """Pass on what a commit told."""
+        if "work" in topics:
+            self.exchanges.wake()
+        if "judge" in topics:
+            self._judges.wake()
+        if "agent" in topics:
+            self._keeper.wake()
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    def _look(self, run: RunId) -> Run | None:
+        with self.store.reader() as reader:
+            found = queries.run(reader, run)
+            if found.state in AT_REST and not reader.value("run_live_attempts", run):
+                return found
+            if reader.value("hosts_usable") == 0:
+                reason = next((h.reason for h in queries.hosts(reader) if h.reason), "")
+                dead = [h for h in queries.hosts(reader) if h.state == "unreachable"]
+                if dead:
+                    raise NoHostError(
+                        reason or "no host can be used", hint="corral resume tries again"
+                    )
+        return None
+
+    def _collect(self, run: RunId) -> Collected:
+        with self.store.reader() as reader:
+            found = queries.run(reader, run)
+        return collect_run(self.store, self.blobs, found)
+
+    async def _refresh(self) -> None:
+        """Keep the results folders of open runs fresh, without spending much on it."""
+        refreshers: dict[RunId, Refresher] = {}
+        while True:
+            await self.clock.sleep(REFRESH_LOOK_S)
+            for run, _ in self.busy():
+                refresher = refreshers.setdefault(run, Refresher(self.clock.ticks()))
+                if not refresher.due(self.clock.ticks()):
+                    continue
+                try:
+                    await self.collect(run)
+                except CorralError as error:
+                    log.warning("results not refreshed run=%s reason=%s", run, error)
+                refresher.done(self.clock.ticks())
+
+    async def _finish_half_written(self) -> None:
+        """Finish what a master before this one began to submit, and serve what is open."""
+        with self.store.reader() as reader:
+            left = upkeep.half_written(reader)
+        for _, submission in left:
+            await self.submit(submission)
+        if self.busy():
+            for run, _ in self.busy():
+                await self.serve_run(run)
+
+    def _sweep_blobs(self) -> None:
+        """Free what a removed run alone had; not while bytes may be on their way."""
+        if self.busy() or any(lock.locked() for lock in self._submitting.values()):
+            return
+        with self.store.reader() as reader:
+            used = {row[0] for row in reader.rows("blobs_used")}
+        self.blobs.sweep(used)
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

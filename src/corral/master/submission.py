@@ -1,0 +1,94 @@
+"""Carries out a submission: expands the command batch by batch and hands the rows to the engine.
+
+Other runs' exchanges are served between the batches.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from corral.engine import submit
+from corral.engine.submit import Begun, Filled, NewTask
+from corral.work import identity
+from corral.work.render import Renderer, Setting
+from corral.work.sweep import Sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
+
+    from corral.model.run import Submission, Submitted
+    from corral.store.base import Store
+    from corral.work.sweep import Row
+
+
+def carry_out(store: Store, submission: Submission, now: Callable[[], float]) -> Submitted:
+    """Submit, from a thread that may wait; gives what became of it.
+
+    Raises:
+        UsageError: The name is taken, …
+        StoreError: The database cannot be written.
+    """
+    sweep = Sweep(submission.command.axes, submission.options.reps)
+    begun = store.write(submit.begin, submission, now()).result()
+    filled = Filled()
+    last_number = begun.last_number
+    rows = _Rows(submission)
+    pending: Future[tuple[Filled, int]] | None = None
+    for start in range(0, len(sweep), submit.BATCH):
+        stop = min(start + submit.BATCH, len(sweep))
+        batch = [rows.make(row) for row in sweep.rows(start, stop)]
+        if pending is not None:
+            done, last_number = pending.result()
+            filled = filled.plus(done)
+        pending = _add(store, begun, batch, start, last_number)
+    if pending is not None:
+        filled = filled.plus(pending.result()[0])
+    return store.write(submit.finish, begun, filled, tasks=len(sweep), now=now()).result()
+
+
+def _add(
+    store: Store, begun: Begun, batch: list[NewTask], start: int, last_number: int
+) -> Future[tuple[Filled, int]]:
+    return store.write(
+        submit.add, begun, batch, first_position=start + 1, last_number=last_number
+    )
+
+
+class _Rows:
+    """Turns a sweep's rows into what is stored."""
+
+    def __init__(self, submission: Submission) -> None:
+        self._names = submission.command.names
+        self._renderer = Renderer(submission.command)
+        self._digests = {file.path: file.sha256 for file in submission.value_inputs}
+        self._values: tuple[str, ...] | None = None
+        self._texts = ("", "")
+
+    def make(self, row: Row) -> NewTask:
+        if row.values is not self._values:  # replicates share their values
+            self._values = row.values
+            self._texts = (
+                json.dumps(row.values, ensure_ascii=False, separators=(",", ":")),
+                identity.settings(self._names, row.values),
+            )
+        params, setting = self._texts
+        return NewTask(
+            key=identity.task_key(setting, row.rep, row.k),
+            params=params,
+            rep=row.rep,
+            k=row.k,
+            input_digest=self._digest(row) if self._renderer.ships_values else "",
+        )
+
+    def _digest(self, row: Row) -> str:
+        """Digest the files that only this task gets: other bytes make it fresh."""
+        setting = Setting(row.values, row.rep, row.k, 0, "", "", 1)
+        lines = list(self._lines(setting))
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:32]
+
+    def _lines(self, setting: Setting) -> Iterator[str]:
+        for file in self._renderer.inputs(setting):
+            yield f"{file.place}\0{self._digests[file.place]}"

@@ -1,0 +1,40 @@
+"""What the command line asks of a living master, and what it is answered."""
+
+from __future__ import annotations
+
+from corral.model.base import Frozen
+from corral.model.run import Submission  # noqa: TC001
+
+
+class Submit(Frozen, kw_only=True):
+    """A command to take in; ``environment`` is what its tasks on this machine start from."""
+
+    submission: Submission
+    environment: dict[str, str]
+
+
+class Change(Frozen, kw_only=True):
+    """The tasks that a verb is about, by row; None = the whole run."""
+
+    tasks: list[int] | None = None
+
+
+class Serve(Frozen, kw_only=True):
+    """See to it that a run which may go on has agents."""
+
+    environment: dict[str, str]
+
+
+class Collected(Frozen, kw_only=True):
+    """What a results folder holds now."""
+
+    done: int
+    missing: int
+
+
+class Problem(Frozen, kw_only=True):
+    """An error, in the one shape that all have."""
+
+    error: str
+    hint: str | None
+    exit_code: int

@@ -1,0 +1,12 @@
+"""The base of every struct that is stored, sent or scheduled.
+
+Subclasses repeat ``kw_only=True``: msgspec takes it for a class's own fields only.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Frozen(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that never changes; make another with ``msgspec.structs.replace``."""

@@ -1,0 +1,136 @@
+"""A command as it was understood: words with the places where values go; what is needed to render it.
+
+Stored as JSON with each generation of a run. It holds no file contents and, for ranges, no values.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+from typing import Literal
+
+from corral.model.base import Frozen
+
+Place = Literal["word", "bare", "single", "double"]
+"""Where a value stands: a word of a vector, or in a shell line unquoted, in '…' or in "…"."""
+
+DIGITS = 60  # of a decimal range's arithmetic: far beyond what anybody types, so never rounded
+PLAIN = 20  # characters; a longer number is written with an exponent
+
+
+class Range(Frozen, kw_only=True, tag="range"):
+    """Numbers or letters that are computed, so that a million of them cost nothing."""
+
+    name: str
+    text: str  # as typed, without the name
+    kind: Literal["add", "multiply", "letters"]
+    first: str  # decimal text, or a letter
+    step: str  # decimal text: what is added, or the factor; for letters a whole number
+    count: int
+    width: int = 0  # zeros are put in front up to it
+
+    def __len__(self) -> int:
+        return self.count
+
+    def value(self, index: int) -> str:
+        """Give the text of value ``index``, from 0; the shortest decimal text."""
+        if self.kind == "letters":
+            return chr(ord(self.first) + index * int(self.step))
+        with localcontext() as context:
+            context.prec = DIGITS
+            first, step = Decimal(self.first), Decimal(self.step)
+            number = first + index * step if self.kind == "add" else first * step**index
+            return _padded(shortest(number), self.width)
+
+
+class Listed(Frozen, kw_only=True, tag="listed"):
+    """Values that were written out, or found once."""
+
+    name: str
+    text: str  # as typed, without the name
+    kind: Literal["list", "glob", "file"]  # a glob's values are paths, shipped to the task
+    values: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def value(self, index: int) -> str:
+        """Give value ``index``, from 0."""
+        return self.values[index]
+
+
+Axis = Range | Listed
+
+
+class Text(Frozen, kw_only=True, tag="text"):
+    """Characters that stand as they are."""
+
+    text: str
+
+
+class Ref(Frozen, kw_only=True, tag="ref"):
+    """A place for a value: of an axis or of a built-in."""
+
+    name: str
+    parts: tuple[str, ...] = ()  # of stem name dir ext noext path, applied in order
+    format: str = ""  # as after the colon
+    raw: bool = False  # put in without quoting
+    place: Place = "word"
+
+
+class Mark(Frozen, kw_only=True, tag="mark"):
+    """An input or output file named in the command; its text holds only references."""
+
+    kind: Literal["in", "out"]
+    pattern: tuple[Text | Ref, ...]
+    place: Place = "word"
+
+
+class Shipped(Frozen, kw_only=True, tag="shipped"):
+    """A path in the command that is shipped to another place in the task's folder."""
+
+    path: str
+    place: Place = "word"
+
+
+Segment = Text | Ref | Mark | Shipped
+
+
+class Command(Frozen, kw_only=True):
+    """See the file's first line."""
+
+    form: Literal["line", "vector"]
+    shell: str = "/bin/sh"
+    words: tuple[tuple[Segment, ...], ...]  # of a line: one
+    simple: tuple[tuple[Segment, ...], ...] | None = None
+    """A line of plain words only, split: these start the program without a shell."""
+    axes: tuple[Axis, ...] = ()
+    outputs: tuple[Mark, ...] = ()  # beside the marks in the words: --output, `outputs` of a file
+    reps: int = 1
+    here: bool = False  # runs in the folder of the command
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(axis.name for axis in self.axes)
+
+    @property
+    def marks(self) -> tuple[Mark, ...]:
+        """All marks, those in the words first."""
+        inside = (part for word in self.words for part in word if isinstance(part, Mark))
+        return (*inside, *self.outputs)
+
+
+def shortest(number: Decimal) -> str:
+    """Write a number with the fewest characters, plain where that is not absurdly long."""
+    plain = format(number.normalize(), "f")
+    if plain in ("-0", ""):
+        return "0"
+    if len(plain) <= PLAIN:
+        return plain
+    return format(number.normalize(), "e").replace("e+", "e")
+
+
+def _padded(text: str, width: int) -> str:
+    if len(text) >= width:
+        return text
+    sign = "-" if text.startswith("-") else ""
+    return sign + text[len(sign) :].rjust(width - len(sign), "0")

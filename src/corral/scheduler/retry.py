@@ -1,0 +1,51 @@
+"""What follows a failure: who is to blame, and does the task get another attempt?"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from corral.model.base import Frozen
+
+DEFAULT_RETRIES = 2
+HOST_KINDS = frozenset({"spawn", "env"})  # these blame the host
+
+
+class Failure(Frozen, kw_only=True):
+    """What the policy must know of an attempt that failed or was rejected."""
+
+    kind: str | None  # None: the result was rejected by a check
+    charged: int  # failures charged to the task before this one
+    retries: int | None  # as the user gave it; None = the default
+    host_succeeded: bool  # this host, in this run
+    others_succeeded: bool  # another host, in this run
+    untried: int  # usable other hosts that have not failed this task
+    others: int  # usable other hosts
+
+
+class Decision(Frozen, kw_only=True):
+    """What to do with the task and whom the failure is charged to."""
+
+    blame: Literal["host", "task"]
+    again: bool
+
+
+def decide(failure: Failure) -> Decision:
+    """Apply DESIGN.md section 5, "Failure kinds".
+
+    What is blamed on the host costs the task nothing while a usable host is left that has not
+    failed it; after that nobody else can be asked, so the task is charged.
+    """
+    by_host = failure.kind in HOST_KINDS or (
+        not failure.host_succeeded and failure.others_succeeded
+    )
+    if by_host and failure.untried:
+        return Decision(blame="host", again=True)
+    blame: Literal["host", "task"] = "host" if by_host else "task"
+    return Decision(blame=blame, again=failure.charged + 1 <= _allowed(failure))
+
+
+def _allowed(failure: Failure) -> int:
+    """Say how many failures may be charged and still be followed by another attempt."""
+    if failure.retries is not None:
+        return failure.retries
+    return DEFAULT_RETRIES if failure.others else 0

@@ -1,0 +1,83 @@
+"""The HTTP server of a master: uvicorn's, on sockets that come and go, without its signal handlers.
+
+Agents' sockets appear while it runs, and it must end in milliseconds: so the sockets are opened and
+closed here, and only uvicorn's connections are used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Any
+
+KEEP_ALIVE_S = 3600  # an idle agent speaks every 20 s; its connection is not ours to close
+
+
+class Listener:
+    """Serves one ASGI application on any number of sockets."""
+
+    def __init__(self, app: Callable[..., Any]) -> None:
+        config = uvicorn.Config(
+            app,
+            http=HttpToolsProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+        )
+        config.load()
+        self._server = uvicorn.Server(config)  # never run: holds the state connections share
+        self._config = config
+        self._listening: list[asyncio.Server] = []
+
+    async def open_tcp(self, host: str) -> int:
+        """Listen on a free port of ``host``; gives the port."""
+        server = await asyncio.get_running_loop().create_server(self._connection, host, 0)
+        self._listening.append(server)
+        port: int = server.sockets[0].getsockname()[1]
+        return port
+
+    async def open_unix(self, path: Path) -> Callable[[], None]:
+        """Listen on a unix socket, made anew; gives what stops it.
+
+        The socket is bound from inside its folder: its path may be longer than 107 bytes.
+        """
+        path.unlink(missing_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            server = await asyncio.get_running_loop().create_unix_server(
+                self._connection, f"/proc/self/fd/{folder}/{path.name}"
+            )
+        finally:
+            os.close(folder)
+        self._listening.append(server)
+
+        def stop() -> None:
+            server.close()
+            if server in self._listening:
+                self._listening.remove(server)
+
+        return stop
+
+    def close(self) -> None:
+        """Stop listening and drop the connections; held requests have been answered before."""
+        for server in self._listening:
+            server.close()
+        for connection in list(self._server.server_state.connections):
+            connection.shutdown()
+
+    def _connection(self) -> HttpToolsProtocol:
+        return HttpToolsProtocol(
+            config=self._config, server_state=self._server.server_state, app_state={}
+        )

@@ -1,0 +1,223 @@
+-- The tables of a state folder. The only truth about them; the words of states and outcomes are
+-- those of docs/state-machine.md, and the CHECKs make illegal rows impossible.
+
+create table setting (
+    key text primary key,
+    value text not null
+) without rowid;
+
+create table run (
+    id integer primary key autoincrement,   -- never given twice: tickets carry it
+    name text not null unique,
+    folder text not null,                   -- of the command, absolute
+    skeleton text not null,
+    words text not null,                    -- JSON list, as typed
+    source text not null,                   -- run.toml
+    options text not null,                  -- JSON of model.run.Options
+    generation integer not null default 0,
+    state text not null default 'preparing'
+        check (state in ('preparing', 'open', 'paused', 'halted', 'cancelled', 'done')),
+    reason text not null default '',        -- why it is paused
+    detached integer not null default 0,    -- goes on without a follower
+    trusted integer not null default 0,     -- an operator said "go on": no more pausing by itself
+    submission text,                        -- JSON, while preparing: what a restarted master finishes
+    created real not null,                  -- seconds since 1970, UTC, like every time here
+    opened real,
+    ended real,
+    check ((submission is not null) = (state = 'preparing')),
+    unique (folder, skeleton, name)
+);
+
+create table generation (
+    run_id integer not null references run (id) on delete cascade,
+    number integer not null,
+    digest text not null,                   -- of the bytes that every task gets
+    command text not null,                  -- JSON of model.command.Command
+    names text not null,                    -- JSON list of the parameters' names
+    inputs text not null,                   -- JSON list of protocol.Input
+    tasks integer not null default 0,       -- named by the latest command
+    last_number integer not null default 0, -- highest task number given
+    typical_s real,                         -- running mean of successful attempts' seconds
+    successes integer not null default 0,
+    submission integer not null default 1,  -- rises with each command of this generation
+    created real not null,
+    primary key (run_id, number)
+) without rowid;
+
+-- shipped files that belong to one value of an axis, by the place they have in a task's folder
+create table value_input (
+    run_id integer not null,
+    generation integer not null,
+    path text not null,
+    sha256 text not null,
+    size integer not null,
+    mode integer not null,
+    primary key (run_id, generation, path),
+    foreign key (run_id, generation) references generation (run_id, number) on delete cascade
+) without rowid;
+
+create table task (
+    id integer primary key,
+    run_id integer not null,
+    generation integer not null,
+    number integer not null,                -- 1..N, never changes
+    key text not null,                      -- identity.task_key, in hex
+    position integer,                       -- in the latest command; null: not named by it
+    named_by integer not null default 1,    -- generation.submission that named it last
+    params text not null,                   -- JSON list of the values' texts
+    rep integer not null,
+    k integer not null,                     -- counts equal settings
+    input_digest text not null default '',  -- of this task's own shipped files
+    state text not null default 'waiting'
+        check (state in ('waiting', 'active', 'done', 'failed', 'cancelled', 'skipped', 'parked',
+                         'held')),
+    reason text not null default '',
+    next_reason text not null default 'first'
+        check (next_reason in ('first', 'lost', 'failed', 'straggler', 'rejected', 'asked')),
+    epoch integer not null default 0,       -- rises when results so far stop counting (rerun, changed input)
+    attempts integer not null default 0,
+    charged integer not null default 0,     -- failures that count against its retries
+    accepted integer unique references attempt (id),
+    check ((state = 'done') = (accepted is not null)),
+    unique (run_id, generation, key),
+    unique (run_id, generation, number),
+    foreign key (run_id, generation) references generation (run_id, number) on delete cascade
+);
+create index task_waiting on task (run_id, position) where state = 'waiting';
+create index task_position on task (run_id, generation, position);
+
+create table run_count (
+    run_id integer not null references run (id) on delete cascade,
+    generation integer not null,
+    state text not null,
+    n integer not null default 0,
+    primary key (run_id, generation, state)
+) without rowid;
+
+-- Counters are deltas kept in the same transaction, so that progress costs O(1). Submission counts
+-- its own inserts (5,000 at a time); every later change of state passes here.
+create trigger task_counted after update of state, position on task
+when old.state is not new.state or (old.position is null) is not (new.position is null)
+begin
+    update run_count set n = n - 1
+        where run_id = old.run_id and generation = old.generation and state = old.state
+          and old.position is not null;
+    insert into run_count (run_id, generation, state, n)
+        select new.run_id, new.generation, new.state, 1 where new.position is not null
+        on conflict do update set n = n + 1;
+end;
+
+create table host (
+    id integer primary key,
+    name text not null unique,
+    state text not null default 'new'
+        check (state in ('new', 'joining', 'probation', 'up', 'suspect', 'lost', 'quarantined',
+                         'draining', 'gone', 'unreachable')),
+    reason text not null default '',
+    unclean text not null default '',       -- processes that could not be killed
+    keeper integer,                         -- the master that holds its connection
+    slots integer not null default 1,
+    facts text not null default '{}'        -- JSON of protocol.Facts
+);
+
+create table agent (
+    incarnation text primary key,
+    host_id integer not null references host (id),
+    state text not null default 'starting' check (state in ('starting', 'up', 'ended')),
+    request integer not null default 0,     -- the newest exchange number that counted
+    folder text not null default '',
+    slots integer not null default 1,
+    started real not null,
+    ended real
+) without rowid;
+
+create table attempt (
+    id integer primary key,
+    ticket text not null unique,
+    task_id integer not null references task (id) on delete cascade,
+    number integer not null,                -- 1, 2, … of its task
+    epoch integer not null,
+    reason text not null
+        check (reason in ('first', 'lost', 'failed', 'straggler', 'rejected', 'asked')),
+    incarnation text not null references agent (incarnation),
+    host_id integer not null references host (id),
+    granted_by integer not null,            -- number of the exchange whose reply carries it
+    state text not null default 'leased'
+        check (state in ('leased', 'running', 'reported', 'ended')),
+    outcome text
+        check (outcome in ('accepted', 'rejected', 'superseded', 'failed', 'lost', 'killed',
+                           'returned')),
+    kind text check (kind in ('spawn', 'env', 'exit', 'signal', 'oom', 'timeout', 'output')),
+    blame text check (blame in ('task', 'host')),
+    digest text,                            -- of its report
+    slot integer,
+    exit integer,
+    signal integer,
+    message text not null default '',
+    kill integer not null default 0,        -- asked for: the next reply says so
+    leased real not null,
+    started real,
+    ended real,
+    seconds real,
+    cpu_s real,
+    peak_kb integer,
+    check ((outcome is not null) = (state = 'ended')),
+    check (state != 'reported' or digest is not null)
+);
+create unique index attempt_of_task on attempt (task_id, number);
+create unique index attempt_accepted on attempt (task_id) where outcome = 'accepted';
+create index attempt_live on attempt (incarnation, granted_by)
+    where state in ('leased', 'running', 'reported');
+create index attempt_to_judge on attempt (id) where state = 'reported';
+
+create table output (
+    attempt_id integer primary key references attempt (id) on delete cascade,
+    stdout blob not null default x'',       -- the whole of it when stdout_sha256 is empty
+    stdout_size integer not null default 0,
+    stdout_sha256 text not null default '',
+    stderr blob not null default x'',
+    stderr_size integer not null default 0,
+    stderr_sha256 text not null default ''
+);
+
+create table file (
+    attempt_id integer not null references attempt (id) on delete cascade,
+    n integer not null,                     -- as the agent numbered it, from 2
+    name text not null,
+    size integer not null,
+    sha256 text not null,
+    mode integer not null,
+    primary key (attempt_id, n)
+) without rowid;
+
+-- how a host did in a run, for blame
+create table host_run (
+    host_id integer not null references host (id) on delete cascade,
+    run_id integer not null references run (id) on delete cascade,
+    successes integer not null default 0,
+    blamed integer not null default 0,      -- failures blamed on the host
+    streak integer not null default 0,      -- failures since its last success
+    primary key (host_id, run_id)
+) without rowid;
+
+-- failures of a generation by kind, for telling a bad command from a bad host
+create table failure_count (
+    run_id integer not null references run (id) on delete cascade,
+    generation integer not null,
+    kind text not null,
+    host_id integer not null,
+    n integer not null default 0,
+    primary key (run_id, generation, kind, host_id)
+) without rowid;
+
+create table event (
+    id integer primary key,
+    at real not null,
+    kind text not null,
+    run_id integer,                         -- no reference: an event outlives what it tells of
+    run text not null default '',
+    host text not null default '',
+    tickets text not null default '[]',
+    text text not null default ''
+);
+create index event_run on event (run_id, id);

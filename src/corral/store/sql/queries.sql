@@ -1,0 +1,579 @@
+-- setting_get --
+-- A setting of the state folder.
+select value from setting where key = ?1
+
+-- setting_put --
+-- Write a setting.
+insert into setting (key, value) values (?1, ?2) on conflict (key) do update set value = ?2
+
+-- event_add --
+-- Append a decision: at, kind, run_id, run, host, tickets, text.
+insert into event (at, kind, run_id, run, host, tickets, text) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+
+-- run_of_skeleton --
+-- The latest run of this folder and skeleton; ?3 a name it must have, '' for any.
+select id, name, state, generation from run
+where folder = ?1 and skeleton = ?2 and (?3 = '' or name = ?3) order by id desc limit 1
+
+-- run_named --
+-- Is the name taken?
+select id from run where name = ?1
+
+-- run_new --
+-- A run before its first generation.
+insert into run (name, folder, skeleton, words, source, options, state, submission, created)
+values (?1, ?2, ?3, '[]', '', '{}', 'preparing', '{}', ?4)
+
+-- run_prepare --
+-- A submission begins: the run hands out nothing until run_open.
+update run set words = ?2, source = ?3, options = ?4, generation = ?5, detached = ?6,
+    submission = ?7, state = 'preparing', reason = '', ended = null
+where id = ?1
+
+-- run_open --
+-- All tasks of the submission are in.
+update run set state = ?2, submission = null, opened = ?3,
+    ended = case when ?2 = 'done' then ?3 end
+where id = ?1 and state = 'preparing'
+
+-- run_preparing --
+-- Submissions that a master left half-written.
+select id, generation, submission from run where state = 'preparing' order by id
+
+-- run_state --
+-- State, name, generation, submission's kind of follower.
+select state, name, generation, detached from run where id = ?1
+
+-- run_set --
+-- Change the state if it still is one of ?4 (a JSON list): id, state, reason, from, ended.
+update run set state = ?2, reason = ?3, ended = ?5
+where id = ?1 and state in (select value from json_each(?4))
+
+-- run_trust --
+-- An operator said "go on": the run does not pause by itself any more.
+update run set trusted = 1 where id = ?1
+
+-- run_delete --
+-- A run with all its tasks, attempts and outputs.
+delete from run where id = ?1
+
+-- run_finish --
+-- The run is done when nothing waits or is active.
+update run set state = 'done', ended = ?2
+where id = ?1 and state = 'open' and not exists (
+    select 1 from run_count c where c.run_id = run.id and c.generation = run.generation
+        and c.state in ('waiting', 'active') and c.n > 0)
+
+-- run_forget_submission --
+-- A half-written submission is dropped: the run is as if it had been cancelled.
+update run set state = 'cancelled', submission = null where id = ?1 and state = 'preparing'
+
+-- generation_get --
+-- digest, inputs, submission, last_number, names, command.
+select digest, inputs, submission, last_number, names, command from generation
+where run_id = ?1 and number = ?2
+
+-- generation_new --
+-- A fresh start: run_id, number, digest, command, names, inputs, created.
+insert into generation (run_id, number, digest, command, names, inputs, created)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+
+-- generation_again --
+-- The next command of the same generation.
+update generation set submission = submission + 1, command = ?3, inputs = ?4
+where run_id = ?1 and number = ?2
+
+-- generation_filled --
+-- A batch is in: tasks named so far, highest number given.
+update generation set tasks = ?3, last_number = ?4 where run_id = ?1 and number = ?2
+
+-- generation_learn --
+-- What the successes taught: typical_s, successes.
+update generation set typical_s = ?3, successes = ?4 where run_id = ?1 and number = ?2
+
+-- generation_retire --
+-- Tasks of older generations that would still run: they never will.
+update task set state = 'cancelled', reason = 'a newer generation began'
+where run_id = ?1 and generation < ?2 and state in ('waiting', 'active', 'parked', 'held')
+
+-- value_input_put --
+-- run_id, generation, path, sha256, size, mode.
+insert into value_input (run_id, generation, path, sha256, size, mode)
+values (?1, ?2, ?3, ?4, ?5, ?6)
+on conflict do update set sha256 = excluded.sha256, size = excluded.size, mode = excluded.mode
+
+-- value_input_get --
+-- sha256, size, mode of a shipped file that belongs to one value.
+select sha256, size, mode from value_input where run_id = ?1 and generation = ?2 and path = ?3
+
+-- task_of_keys --
+-- Those of the keys (a JSON list) that the generation has.
+select t.key, t.id, t.state, t.input_digest, t.accepted from json_each(?3) j
+join task t on t.run_id = ?1 and t.generation = ?2 and t.key = j.value
+
+-- task_new --
+-- run_id, generation, number, key, position, named_by, params, rep, k, input_digest.
+insert into task (run_id, generation, number, key, position, named_by, params, rep, k, input_digest)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+
+-- task_keep --
+-- It is named again: id, position, named_by.
+update task set position = ?2, named_by = ?3 where id = ?1
+
+-- task_again --
+-- It waits again, its failures forgiven: id, position, named_by, input_digest, epochs to add.
+update task set position = ?2, named_by = ?3, input_digest = ?4, epoch = epoch + ?5,
+    state = 'waiting', accepted = null, reason = '', charged = 0,
+    next_reason = case when attempts = 0 then 'first' else 'asked' end
+where id = ?1
+
+-- task_unname --
+-- Tasks that the latest command does not name: run_id, generation, submission.
+update task set position = null, state = case when state = 'waiting' then 'skipped' else state end
+where run_id = ?1 and generation = ?2 and named_by < ?3 and position is not null
+
+-- run_count_add --
+-- Count inserted tasks: run_id, generation, state, n.
+insert into run_count (run_id, generation, state, n) values (?1, ?2, ?3, ?4)
+on conflict do update set n = n + ?4
+
+-- run_counts --
+-- Tasks by state.
+select state, n from run_count where run_id = ?1 and generation = ?2 and n > 0
+
+-- attempt_supersede --
+-- An accepted attempt stops counting (rerun, changed input).
+update attempt set outcome = 'superseded' where id = ?1 and outcome = 'accepted'
+
+-- host_of_name --
+-- id, state, slots.
+select id, state, slots from host where name = ?1
+
+-- host_new --
+-- A host that was named for the first time.
+insert into host (name, slots, keeper) values (?1, ?2, ?3)
+
+-- host_set --
+-- State and reason.
+update host set state = ?2, reason = ?3 where id = ?1
+
+-- host_slots --
+-- How many tasks it may run at once.
+update host set slots = ?2 where id = ?1
+
+-- host_facts --
+-- What its agent found there.
+update host set facts = ?2 where id = ?1
+
+-- hosts_usable --
+-- Hosts that take work or may soon.
+select count(*) from host where state in ('joining', 'probation', 'up', 'suspect')
+
+-- agent_new --
+-- incarnation, host_id, folder, slots, started.
+insert into agent (incarnation, host_id, folder, slots, started) values (?1, ?2, ?3, ?4, ?5)
+
+-- agent_get --
+-- host_id, host's name, state, request, slots, host's state.
+select a.host_id, h.name, a.state, a.request, a.slots, h.state, a.folder from agent a
+join host h on h.id = a.host_id where a.incarnation = ?1
+
+-- agents_live --
+-- Agents that have not ended.
+select a.incarnation, a.host_id, h.name, a.request, a.state, a.folder, a.slots from agent a
+join host h on h.id = a.host_id where a.state != 'ended' order by a.started
+
+-- agent_number --
+-- Fence: exchange ?2 counts from now on, if nothing newer did.
+update agent set request = ?2, state = case when state = 'starting' then 'up' else state end
+where incarnation = ?1 and request < ?2 and state != 'ended'
+
+-- agent_slots --
+-- Slots of an agent.
+update agent set slots = ?2 where incarnation = ?1
+
+-- agent_end --
+-- It is gone.
+update agent set state = 'ended', ended = ?2 where incarnation = ?1 and state != 'ended'
+
+-- agent_revive --
+-- A dead incarnation gets a second life to hand in its spool.
+update agent set state = 'starting', ended = null where incarnation = ?1
+
+-- agent_holds --
+-- Does it hold a ticket that is not ended?
+select count(*) from attempt where incarnation = ?1 and state in ('leased', 'running')
+
+-- attempts_known --
+-- The attempts of these tickets (a JSON list), with what judging them needs.
+select a.ticket, a.id, a.task_id, a.state, a.outcome, a.incarnation, a.digest, a.epoch, a.number,
+    a.host_id, t.state, t.epoch, t.run_id, t.generation, t.number, t.charged, r.generation,
+    r.state, r.name, a.reason
+from json_each(?1) j
+join attempt a on a.ticket = j.value
+join task t on t.id = a.task_id
+join run r on r.id = t.run_id
+
+-- attempt_known --
+-- The same by the attempt's id.
+select a.ticket, a.id, a.task_id, a.state, a.outcome, a.incarnation, a.digest, a.epoch, a.number,
+    a.host_id, t.state, t.epoch, t.run_id, t.generation, t.number, t.charged, r.generation,
+    r.state, r.name, a.reason
+from attempt a
+join task t on t.id = a.task_id
+join run r on r.id = t.run_id
+where a.id = ?1
+
+-- attempts_live --
+-- What an agent should hold: ticket, id, state, granted_by, task_id, wanted (0 = kill or give back).
+select a.ticket, a.id, a.state, a.granted_by, a.task_id,
+    not (a.kill or a.epoch < t.epoch or t.generation < r.generation
+         or t.state not in ('waiting', 'active', 'failed')
+         or r.state = 'cancelled' or (a.state = 'leased' and r.state not in ('open', 'preparing')))
+from attempt a
+join task t on t.id = a.task_id
+join run r on r.id = t.run_id
+where a.incarnation = ?1 and a.state in ('leased', 'running')
+
+-- attempt_new --
+-- ticket, task_id, number, epoch, reason, incarnation, host_id, granted_by, leased.
+insert into attempt (ticket, task_id, number, epoch, reason, incarnation, host_id, granted_by,
+                     leased)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+
+-- attempt_grant_again --
+-- It was never received: another reply carries it: id, number.
+update attempt set granted_by = ?2 where id = ?1 and state = 'leased'
+
+-- attempt_running --
+-- It was started: id, when.
+update attempt set state = 'running', started = ?2 where id = ?1 and state = 'leased'
+
+-- attempt_report --
+-- Its report came; not judged yet: id, digest, slot, exit, signal, kind, message, started, ended, seconds, cpu_s, peak_kb.
+update attempt set state = 'reported', outcome = null, digest = ?2, slot = ?3, exit = ?4,
+    signal = ?5, kind = ?6, message = ?7, started = ?8, ended = ?9, seconds = ?10, cpu_s = ?11,
+    peak_kb = ?12
+where id = ?1 and (state in ('leased', 'running') or outcome = 'lost')
+
+-- attempt_end --
+-- It is judged: id, outcome, message (null keeps it), blame, ended.
+update attempt set state = 'ended', outcome = ?2, message = coalesce(?3, message), blame = ?4,
+    ended = coalesce(ended, ?5)
+where id = ?1 and state != 'ended'
+
+-- attempt_accept --
+-- Reported and accepted in one commit: id, digest, slot, exit, message, started, ended, seconds, cpu_s, peak_kb.
+update attempt set state = 'ended', outcome = 'accepted', digest = ?2, slot = ?3, exit = ?4,
+    message = ?5, started = ?6, ended = ?7, seconds = ?8, cpu_s = ?9, peak_kb = ?10
+where id = ?1 and (state in ('leased', 'running') or outcome = 'lost')
+
+-- attempts_live_of_task --
+-- How many attempts of the task are under way, other than ?2.
+select count(*) from attempt where task_id = ?1 and id != ?2
+    and state in ('leased', 'running', 'reported')
+
+-- attempts_kill_of_run --
+-- Ask for the end of what runs of a run.
+update attempt set kill = 1 where state in ('leased', 'running')
+    and task_id in (select id from task where run_id = ?1 and state in ('active', 'failed'))
+
+-- attempts_to_judge --
+-- Reported attempts that a check must see: id, command, shipped outputs are found by the caller.
+select a.id, t.run_id, t.generation, t.number, t.params, t.rep, t.k, a.ticket, h.name from attempt a
+join task t on t.id = a.task_id
+join host h on h.id = a.host_id
+where a.state = 'reported' and a.id > ?1 order by a.id limit ?2
+
+-- task_lease --
+-- It is handed out: id.
+update task set state = 'active', attempts = attempts + 1 where id = ?1 and state = 'waiting'
+
+-- task_accept --
+-- Its result: id, attempt, epoch. Once only.
+update task set state = 'done', accepted = ?2, reason = ''
+where id = ?1 and accepted is null and epoch = ?3 and state in ('waiting', 'active', 'failed', 'parked')
+
+-- task_wait --
+-- It goes back to the queue: id, why the next attempt, failures to charge, what is told of it.
+update task set state = 'waiting', next_reason = ?2, charged = charged + ?3, reason = ?4
+where id = ?1 and state = 'active'
+
+-- task_fail --
+-- It has failed for good: id, reason, failures to charge.
+update task set state = 'failed', reason = ?2, charged = charged + ?3
+where id = ?1 and state in ('active', 'waiting')
+
+-- runs_waiting --
+-- Runs that have something to hand out, those with least under way first.
+select r.id, r.generation, g.submission, w.n, g.typical_s, g.successes from run r
+join generation g on g.run_id = r.id and g.number = r.generation
+join run_count w on w.run_id = r.id and w.generation = r.generation and w.state = 'waiting'
+left join run_count a on a.run_id = r.id and a.generation = r.generation and a.state = 'active'
+where r.state = 'open' and w.n > 0 order by coalesce(a.n, 0), r.id
+
+-- tasks_waiting --
+-- The next tasks of a run for a host: run_id, host_id, usable hosts, limit. A host that failed a
+-- task gets it again only when every usable host has.
+select t.id, t.number, t.attempts, t.epoch, t.next_reason, t.generation from task t
+where t.run_id = ?1 and t.state = 'waiting' and (
+    ?3 <= 1 or t.attempts = 0
+    or not exists (select 1 from attempt a where a.task_id = t.id and a.host_id = ?2
+                   and a.outcome in ('failed', 'rejected') and a.epoch = t.epoch)
+    or (select count(distinct a.host_id) from attempt a where a.task_id = t.id
+        and a.outcome in ('failed', 'rejected') and a.epoch = t.epoch) >= ?3)
+order by t.position limit ?4
+
+-- leases --
+-- What the reply to exchange ?2 of an agent carries.
+select a.ticket, a.number, t.run_id, t.generation, t.number, t.params, t.rep, t.k from attempt a
+join task t on t.id = a.task_id
+where a.incarnation = ?1 and a.granted_by = ?2 and a.state = 'leased' order by a.id
+
+-- part --
+-- What the leases of a run share: name, folder, options, names, command, inputs, tasks.
+select r.name, r.folder, r.options, g.names, g.command, g.inputs, g.tasks
+from run r join generation g on g.run_id = r.id and g.number = ?2 where r.id = ?1
+
+-- generation_submission --
+-- Which command of the generation is the latest.
+select submission from generation where run_id = ?1 and number = ?2
+
+-- run_learned --
+-- typical_s and successes of a generation; the run's options and trust.
+select g.typical_s, g.successes, r.options, r.trusted from run r
+join generation g on g.run_id = r.id and g.number = ?2 where r.id = ?1
+
+-- output_put --
+-- attempt_id, stdout, its size and sha256, stderr, its size and sha256.
+insert into output (attempt_id, stdout, stdout_size, stdout_sha256, stderr, stderr_size,
+                    stderr_sha256)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict do nothing
+
+-- file_put --
+-- attempt_id, n, name, size, sha256, mode.
+insert into file (attempt_id, n, name, size, sha256, mode) values (?1, ?2, ?3, ?4, ?5, ?6)
+on conflict do nothing
+
+-- files_of_attempt --
+-- What came home with an attempt.
+select name, size, sha256, mode from file where attempt_id = ?1 order by n
+
+-- host_run_success --
+-- A host did a task of a run: host_id, run_id, how many.
+insert into host_run (host_id, run_id, successes) values (?1, ?2, ?3)
+on conflict do update set successes = successes + ?3, streak = 0
+
+-- host_run_blame --
+-- A failure is blamed on the host.
+insert into host_run (host_id, run_id, blamed, streak) values (?1, ?2, 1, 1)
+on conflict do update set blamed = blamed + 1, streak = streak + 1
+
+-- host_run_get --
+-- successes, blamed, streak.
+select successes, blamed, streak from host_run where host_id = ?1 and run_id = ?2
+
+-- host_run_others --
+-- Has another host succeeded in this run?
+select exists (select 1 from host_run where run_id = ?2 and host_id != ?1 and successes > 0)
+
+-- hosts_untried --
+-- Usable hosts other than ?2 that have not failed the task.
+select count(*) from host h
+where h.state in ('joining', 'probation', 'up', 'suspect') and h.id != ?2 and not exists (
+    select 1 from attempt a where a.task_id = ?1 and a.host_id = h.id
+        and a.outcome in ('failed', 'rejected') and a.epoch = ?3)
+
+-- failure_count_add --
+-- run_id, generation, kind, host_id.
+insert into failure_count (run_id, generation, kind, host_id, n) values (?1, ?2, ?3, ?4, 1)
+on conflict do update set n = n + 1
+
+-- failure_counts --
+-- kind, how often, on how many hosts.
+select kind, sum(n), count(*) from failure_count where run_id = ?1 and generation = ?2 group by kind
+
+-- failure_counts_clear --
+-- Start counting anew.
+delete from failure_count where run_id = ?1
+
+-- task_charge --
+-- A failure counts while another attempt goes on: id, failures to charge.
+update task set charged = charged + ?2 where id = ?1
+
+-- host_name --
+-- What the user calls it.
+select name from host where id = ?1
+
+-- tasks_cancel --
+-- Tasks of a JSON list of ids that are not ended.
+update task set state = 'cancelled', reason = 'cancelled'
+where id in (select value from json_each(?1)) and state in ('waiting', 'active', 'parked', 'held')
+
+-- tasks_cancel_all --
+-- All tasks of a generation that are not ended.
+update task set state = 'cancelled', reason = 'cancelled'
+where run_id = ?1 and generation = ?2 and state in ('waiting', 'active', 'parked', 'held')
+
+-- tasks_retry --
+-- Tasks of a JSON list of ids wait again, their failures forgiven.
+update task set state = 'waiting', reason = '', charged = 0,
+    next_reason = case when attempts = 0 then 'first' else 'asked' end
+where id in (select value from json_each(?1))
+    and state in ('failed', 'cancelled', 'skipped', 'parked', 'held')
+
+-- tasks_retry_all --
+-- The same for all that the latest command names.
+update task set state = 'waiting', reason = '', charged = 0,
+    next_reason = case when attempts = 0 then 'first' else 'asked' end
+where run_id = ?1 and generation = ?2 and position is not null
+    and state in ('failed', 'cancelled', 'parked')
+
+-- attempts_supersede --
+-- Accepted attempts of a JSON list of tasks stop counting.
+update attempt set outcome = 'superseded'
+where outcome = 'accepted' and task_id in (select value from json_each(?1))
+
+-- tasks_rerun --
+-- Tasks of a JSON list of ids wait again; what reports from before is superseded.
+update task set state = 'waiting', accepted = null, epoch = epoch + 1, reason = '', charged = 0,
+    next_reason = case when attempts = 0 then 'first' else 'asked' end
+where id in (select value from json_each(?1))
+
+-- run_live_attempts --
+-- How many attempts of a run are under way.
+select count(*) from attempt a join task t on t.id = a.task_id
+where t.run_id = ?1 and a.state in ('leased', 'running', 'reported')
+
+-- run_detach --
+-- It goes on without a follower.
+update run set detached = 1 where id = ?1
+
+-- runs --
+-- Every run with the shape of its latest generation.
+select r.id, r.name, r.folder, r.state, r.reason, r.generation, r.words, r.options,
+    coalesce(g.tasks, 0), r.created, r.opened, r.ended, g.typical_s, r.detached
+from run r left join generation g on g.run_id = r.id and g.number = r.generation
+order by r.id
+
+-- run --
+-- One run with the shape of its latest generation.
+select r.id, r.name, r.folder, r.state, r.reason, r.generation, r.words, r.options,
+    coalesce(g.tasks, 0), r.created, r.opened, r.ended, g.typical_s, r.detached
+from run r left join generation g on g.run_id = r.id and g.number = r.generation
+where r.id = ?1
+
+-- run_names --
+-- id and name of every run, the latest submitted last.
+select r.id, r.name from run r order by coalesce(r.opened, r.created), r.id
+
+-- run_source --
+-- The text that repeats the run.
+select source from run where id = ?1
+
+-- runs_busy --
+-- Runs that are not at rest: id, state, detached.
+select id, state, detached from run where state in ('preparing', 'open')
+
+-- generation_shape --
+-- names, command, inputs.
+select names, command, inputs from generation where run_id = ?1 and number = ?2
+
+-- tasks --
+-- Tasks of a generation from a number on, with the attempt that tells most: run_id, generation, number after which, limit, 1 = also those not named by the latest command.
+select t.id, t.number, t.position, t.params, t.rep, t.state, t.reason, t.attempts, t.charged,
+    h.name, a.seconds, a.exit
+from task t
+left join attempt a on a.id = coalesce(t.accepted,
+    (select max(x.id) from attempt x where x.task_id = t.id))
+left join host h on h.id = a.host_id
+where t.run_id = ?1 and t.generation = ?2 and t.number > ?3 and (?5 or t.position is not null)
+order by t.number limit ?4
+
+-- task_numbered --
+-- One task by its number.
+select t.id, t.number, t.position, t.params, t.rep, t.state, t.reason, t.attempts, t.charged,
+    h.name, a.seconds, a.exit
+from task t
+left join attempt a on a.id = coalesce(t.accepted,
+    (select max(x.id) from attempt x where x.task_id = t.id))
+left join host h on h.id = a.host_id
+where t.run_id = ?1 and t.generation = ?2 and t.number = ?3
+
+-- task_k --
+-- Which of equal settings a task is.
+select k from task where id = ?1
+
+-- attempts_of_task --
+-- All attempts of a task, the first first.
+select a.ticket, t.number, a.number, a.reason, h.name, a.slot, a.state, a.outcome, a.kind, a.exit,
+    a.signal, a.message, a.leased, a.started, a.ended, a.seconds, a.cpu_s, a.peak_kb
+from attempt a join task t on t.id = a.task_id join host h on h.id = a.host_id
+where a.task_id = ?1 order by a.number
+
+-- attempts_of_run --
+-- All attempts of a generation in the order of tasks and attempts.
+select a.ticket, t.number, a.number, a.reason, h.name, a.slot, a.state, a.outcome, a.kind, a.exit,
+    a.signal, a.message, a.leased, a.started, a.ended, a.seconds, a.cpu_s, a.peak_kb
+from task t join attempt a on a.task_id = t.id join host h on h.id = a.host_id
+where t.run_id = ?1 and t.generation = ?2 order by t.number, a.number
+
+-- attempts_running --
+-- What runs now: ticket, task's number, host, when it started, incarnation, slot.
+select a.ticket, t.number, h.name, coalesce(a.started, a.leased), a.incarnation, a.state
+from attempt a join task t on t.id = a.task_id join host h on h.id = a.host_id
+where t.run_id = ?1 and a.state in ('leased', 'running') order by a.id
+
+-- results --
+-- Tasks with what they left, in the order of the latest command: run_id, generation, 1 = also those it does not name.
+select t.number, t.position, t.params, t.rep, t.state, t.reason, a.ticket, a.number, h.name, a.exit,
+    a.signal, a.kind, a.outcome, a.seconds, a.peak_kb,
+    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id
+from task t
+left join attempt a on a.id = coalesce(t.accepted,
+    (select max(x.id) from attempt x where x.task_id = t.id))
+left join output o on o.attempt_id = a.id
+left join host h on h.id = a.host_id
+where t.run_id = ?1 and t.generation = ?2 and (?3 or t.position is not null)
+order by t.position is null, t.position, t.number
+
+-- result_of_task --
+-- The same of one task.
+select t.number, t.position, t.params, t.rep, t.state, t.reason, a.ticket, a.number, h.name, a.exit,
+    a.signal, a.kind, a.outcome, a.seconds, a.peak_kb,
+    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id
+from task t
+left join attempt a on a.id = coalesce(t.accepted,
+    (select max(x.id) from attempt x where x.task_id = t.id))
+left join output o on o.attempt_id = a.id
+left join host h on h.id = a.host_id
+where t.id = ?1
+
+-- hosts --
+-- Every host with what it did.
+select h.id, h.name, h.state, h.reason, h.slots, h.facts,
+    (select count(*) from attempt a where a.host_id = h.id and a.state in ('leased', 'running')),
+    (select coalesce(sum(successes), 0) from host_run u where u.host_id = h.id),
+    (select coalesce(sum(blamed), 0) from host_run u where u.host_id = h.id)
+from host h order by h.id
+
+-- events --
+-- Decisions about a run, the latest first: run_id (null: all), limit.
+select id, at, kind, run, host, tickets, text from event
+where ?1 is null or run_id = ?1 order by id desc limit ?2
+
+-- events_of_ticket --
+-- Decisions that name a ticket.
+select e.id, e.at, e.kind, e.run, e.host, e.tickets, e.text
+from event e, json_each(e.tickets) j where j.value = ?1 order by e.id
+
+-- blobs_used --
+-- Content that some result or shipped file still needs.
+select sha256 from file union select stdout_sha256 from output where stdout_sha256 != ''
+union select stderr_sha256 from output where stderr_sha256 != ''
+union select sha256 from value_input
+union select value ->> 'sha256' from generation, json_each(generation.inputs)
+
+-- ticket_holder --
+-- Which agent an attempt was given to.
+select incarnation from attempt where ticket = ?1

@@ -1,0 +1,218 @@
+"""What does the text of an axis mean: a range, a list, a pattern of files, a file of lines?"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from decimal import Decimal, InvalidOperation, localcontext
+from typing import TYPE_CHECKING, Protocol
+
+from corral.errors import UsageError
+from corral.model.command import DIGITS, Axis, Listed, Range
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST = 10**9  # values of one axis; more is a slip of the keyboard
+
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:(?::|\.\.)(\*?)({_NUMBER}))?")
+_LETTERS = re.compile(r"([A-Za-z])\.\.([A-Za-z])(?:(?::|\.\.)([+-]?\d+))?")
+_RANGE_LIKE = re.compile(r"[\w.+\-]*\.\.[\w.+\-*:]*")
+
+
+class Folder(Protocol):
+    """What of the file system a command may be asked about; paths are relative to its folder."""
+
+    def is_file(self, path: str) -> bool:
+        """Say whether a file of that name is there."""
+
+    def glob(self, pattern: str) -> list[str]:
+        """List what matches, unsorted, hidden names left out."""
+
+    def read(self, path: str) -> bytes:
+        """Read a file; ``-`` is standard input.
+
+        Raises:
+            UsageError: It cannot be read.
+        """
+
+
+def looks_like_range(text: str) -> bool:
+    """Say whether somebody meant a range, right or wrong: ``5..``, ``1...5``, ``1..5:0``."""
+    return bool(_RANGE_LIKE.fullmatch(text)) and any(c.isdigit() for c in text)
+
+
+def looks_like_axis(text: str) -> bool:
+    """Say whether an unnamed brace with this text counts as an axis, where one may stand."""
+    if not text or any(c in text for c in " \t\n'\"`{}$"):
+        return False
+    if text.startswith("@"):
+        return len(text) > 1 and not text.startswith("@{")
+    if _RANGE.fullmatch(text) or _LETTERS.fullmatch(text):
+        return True
+    items = text.split(",")
+    if not all(items):
+        return False
+    return len(items) > 1 or any(c in text for c in "*?[")
+
+
+def parse(name: str, text: str, folder: Folder, notes: list[str]) -> Axis:
+    """Read the text of an axis.
+
+    Raises:
+        UsageError: It is an empty pattern, a bad range, an unreadable file, …
+    """
+    if "\0" in text:
+        raise UsageError(f"{{{name}}}: a value cannot hold a NUL byte")
+    if text.startswith("@") and len(text) > 1:
+        return _file(name, text, folder, notes)
+    if looks_like_range(text) or _LETTERS.fullmatch(text):
+        return _range(name, text)
+    items = text.split(",")
+    if not any(c in text for c in "*?["):
+        return Listed(name=name, text=text, kind="list", values=tuple(items))
+    return _glob(name, text, items, folder)
+
+
+def listed(name: str, values: Sequence[str]) -> Listed:
+    """Make an axis of values that were given one by one.
+
+    Raises:
+        UsageError: There are none, or one holds a NUL byte.
+    """
+    if not values:
+        raise UsageError(f"{name}: a list without values", hint="give it at least one")
+    if any("\0" in value for value in values):
+        raise UsageError(f"{name}: a value cannot hold a NUL byte")
+    return Listed(name=name, text=",".join(values), kind="list", values=tuple(values))
+
+
+def _range(name: str, text: str) -> Range:
+    letters = _LETTERS.fullmatch(text)
+    if letters:
+        return _letters(name, text, letters)
+    match = _RANGE.fullmatch(text)
+    if match is None or "..." in text:
+        raise UsageError(
+            f"{{{text}}} is no range", hint="write {1..5}, {1..5:.5}, {10..1} or {1e-4..1:*10}"
+        )
+    first_text, last_text, star, step_text = match.groups()
+    with localcontext() as context:
+        context.prec = DIGITS
+        try:
+            first, last = Decimal(first_text), Decimal(last_text)
+            step = Decimal(step_text) if step_text else Decimal(1)
+        except InvalidOperation as error:
+            raise UsageError(f"{{{text}}} is no range") from error
+        count = (
+            _count_multiply(text, first, last, step)
+            if star
+            else _count_add(text, first, last, step)
+        )
+        if not star and last < first:
+            step = -abs(step)
+        if star and last < first and step > 1:
+            step = 1 / step
+    if count > MOST:
+        raise UsageError(f"{{{text}}} has {count} values", hint="take a larger step")
+    return Range(
+        name=name,
+        text=text,
+        kind="multiply" if star else "add",
+        first=first_text,
+        step=str(step),
+        count=count,
+        width=_width(first_text, last_text),
+    )
+
+
+def _letters(name: str, text: str, match: re.Match[str]) -> Range:
+    first, last, step_text = ord(match[1]), ord(match[2]), match[3]
+    step = abs(int(step_text)) if step_text else 1
+    if step == 0 or match[1].isupper() != match[2].isupper():
+        raise UsageError(f"{{{text}}} is no range of letters", hint="write {a..e} or {A..E}")
+    return Range(
+        name=name,
+        text=text,
+        kind="letters",
+        first=match[1],
+        step=str(step if last >= first else -step),
+        count=abs(last - first) // step + 1,
+    )
+
+
+def _count_add(text: str, first: Decimal, last: Decimal, step: Decimal) -> int:
+    if step == 0:
+        raise UsageError(f"{{{text}}}: a step of 0 never arrives", hint="leave the step out for 1")
+    if step < 0 and first < last:
+        low, high = text.split("..")[0], text.split("..")[1].partition(":")[0]
+        raise UsageError(
+            f"{{{text}}}: a negative step never arrives", hint=f"write {{{high}..{low}:{-step}}}"
+        )
+    return int(abs(last - first) // abs(step)) + 1
+
+
+def _count_multiply(text: str, first: Decimal, last: Decimal, step: Decimal) -> int:
+    if first <= 0 or last <= 0 or step <= 0 or step == 1:
+        raise UsageError(
+            f"{{{text}}}: a range that multiplies needs numbers above 0 and a factor other than 1",
+            hint="write {1e-4..1:*10} or {1..1024:*2}",
+        )
+    factor = step if step > 1 else 1 / step
+    if (step < 1) != (last < first) and step < 1:
+        raise UsageError(f"{{{text}}}: this factor never arrives", hint="take its inverse")
+    low, high = min(first, last), max(first, last)
+    count = 1
+    while low * factor <= high * (1 + Decimal(10) ** -20):
+        low *= factor
+        count += 1
+        if count > MOST:
+            break
+    return count
+
+
+def _width(first: str, last: str) -> int:
+    """Say how wide the numbers are to be: bash keeps a width that was written with zeros."""
+    padded = [text for text in (first, last) if re.fullmatch(r"[+-]?0\d+", text)]
+    return max(len(first), len(last)) if padded else 0
+
+
+def _file(name: str, text: str, folder: Folder, notes: list[str]) -> Listed:
+    path = text[1:]
+    data = folder.read(path)
+    if b"\0" in data:
+        raise UsageError(f"{path}: a value cannot hold a NUL byte")
+    try:
+        lines = data.decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8: {error.reason} at byte {error.start}") from error
+    lines = [line.removesuffix("\r") for line in lines]
+    if lines and not lines[-1]:
+        lines.pop()
+    values = tuple(line for line in lines if line)
+    if not values:
+        raise UsageError(f"{path}: holds no line", hint="one value a line")
+    if len(values) < len(lines):
+        notes.append(f"{path}: {len(lines) - len(values)} blank lines left out")
+    return Listed(name=name, text=text, kind="file", values=values)
+
+
+def _glob(name: str, text: str, items: Sequence[str], folder: Folder) -> Listed:
+    if "\\" in text:
+        raise UsageError(f"{{{text}}}: a path is written with /", hint=text.replace("\\", "/"))
+    values: list[str] = []
+    for item in items:
+        if not any(c in item for c in "*?["):
+            values.append(item)
+            continue
+        found = sorted(folder.glob(item), key=str.encode)
+        if not item.endswith("/"):
+            found = [path for path in found if folder.is_file(path)]
+        if not found:
+            where = posixpath.dirname(item) or "."
+            raise UsageError(
+                f"{{{item}}} matches no file", hint=f"looked in {where}/; hidden files do not count"
+            )
+        values += found
+    return Listed(name=name, text=text, kind="glob", values=tuple(values))

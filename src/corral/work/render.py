@@ -1,0 +1,315 @@
+"""What does a command say for one set of values? Made when a task is handed out, never stored.
+
+A value is quoted for the place it stands in, so that it arrives byte for byte whatever it holds.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from corral.model.base import Frozen
+from corral.model.command import Command, Listed, Mark, Place, Ref, Segment, Shipped, Text
+from corral.work import identity
+from corral.work.sweep import Sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+BUILT_INS = ("rep", "seed", "ticket", "task", "host", "slot", "cpus")
+PARTS = ("stem", "name", "dir", "ext", "noext", "path")
+SLOT_MARK = "\0slot\0"  # the agent puts the number of the slot in its place, which only it knows
+INSIDE = "in"  # the folder for what is shipped from outside the command's folder
+
+_UNSAFE = re.compile(r"[^\w@%+=:,./-]", re.ASCII)
+_DOUBLE = re.compile(r'([\\"$`])')
+
+
+class Setting(NamedTuple):
+    """What a task's command is made from."""
+
+    values: tuple[str, ...]
+    rep: int
+    k: int
+    task: int
+    ticket: str
+    host: str
+    cpus: int
+
+
+class RenderedOutput(Frozen, kw_only=True):
+    """A file that the task declares it will write."""
+
+    name: str
+    kind: Literal["file", "glob", "dir"]
+
+
+class RenderedInput(Frozen, kw_only=True):
+    """A file that only this task gets."""
+
+    source: str  # as typed, relative to the command's folder
+    place: str  # where it stands in the task's folder
+
+
+class Rendered(Frozen, kw_only=True):
+    """A task's command: ``argv`` without a shell, or a ``line`` for one."""
+
+    argv: tuple[str, ...] | None
+    line: str | None
+    outputs: tuple[RenderedOutput, ...]
+    inputs: tuple[RenderedInput, ...]
+
+
+if TYPE_CHECKING:
+    Piece = Callable[[Setting], str]
+
+
+class Renderer:
+    """A command made ready to render many tasks."""
+
+    def __init__(self, command: Command) -> None:
+        self._names = command.names
+        self._here = command.here
+        self._axes = {axis.name: index for index, axis in enumerate(command.axes)}
+        self._globs = frozenset(
+            axis.name for axis in command.axes if isinstance(axis, Listed) and axis.kind == "glob"
+        )
+        split = command.words if command.form == "vector" else command.simple
+        self._argv = None if split is None else [self._word(word) for word in split]
+        self._line = None if command.form == "vector" else self._word(command.words[0])
+        self._echo = command.form == "line" and split is not None and _is_echo(split[0])
+        self._outputs = [self._output(mark) for mark in command.marks if mark.kind == "out"]
+        self._inputs = [] if command.here else self._input_pieces(command)
+        self.ships_values = bool(self._inputs)
+
+    def render(self, setting: Setting) -> Rendered:
+        """Make one task's command."""
+        argv = None if self._argv is None else tuple(word(setting) for word in self._argv)
+        if argv is not None and self._echo and _echo_differs(argv):
+            argv = None
+        return Rendered(
+            argv=argv,
+            line=None if argv is not None or self._line is None else self._line(setting),
+            outputs=self.outputs(setting),
+            inputs=self.inputs(setting),
+        )
+
+    def outputs(self, setting: Setting) -> tuple[RenderedOutput, ...]:
+        """Name the files that the task declares."""
+        return tuple(_rendered_output(piece(setting)) for piece in self._outputs)
+
+    def inputs(self, setting: Setting) -> tuple[RenderedInput, ...]:
+        """Name the files that only this task gets."""
+        sources = dict.fromkeys(piece(setting) for piece in self._inputs)
+        return tuple(RenderedInput(source=source, place=place(source)) for source in sources)
+
+    def text(self, setting: Setting) -> str:
+        """Write the command for a person: what to type to do by hand what the task does."""
+        if self._line is not None:
+            return self._line(setting).replace(SLOT_MARK, "0")
+        assert self._argv is not None
+        return " ".join(quote(word(setting), "bare") for word in self._argv).replace(SLOT_MARK, "0")
+
+    def _input_pieces(self, command: Command) -> list[Piece]:
+        globs = [self._value(name) for name in self._names if name in self._globs]
+        marks = [
+            self._join(mark.pattern)
+            for mark in command.marks
+            if mark.kind == "in" and any(isinstance(part, Ref) for part in mark.pattern)
+        ]
+        return [*globs, *marks]
+
+    def _output(self, mark: Mark) -> Piece:
+        return self._join(mark.pattern)
+
+    def _join(self, parts: Sequence[Text | Ref]) -> Piece:
+        """Render the text of a mark: no quoting, paths as they were typed."""
+        pieces = [
+            _constant(part.text) if isinstance(part, Text) else self._plain(part) for part in parts
+        ]
+        return lambda setting: "".join([piece(setting) for piece in pieces])
+
+    def _word(self, word: Sequence[Segment]) -> Piece:
+        pieces = [self._piece(part) for part in word]
+        if len(pieces) == 1:
+            return pieces[0]
+        return lambda setting: "".join([piece(setting) for piece in pieces])
+
+    def _piece(self, part: Segment) -> Piece:
+        match part:
+            case Text(text=text):
+                return _constant(text)
+            case Shipped(path=path, place=where):
+                return _constant(quote(path if self._here else place(path), where))
+            case Mark():
+                return self._marked(part)
+            case Ref(raw=True):
+                return self._shown(part)
+            case Ref():
+                shown, where = self._shown(part), part.place
+                if where == "word":
+                    return shown
+                return lambda setting: quote(shown(setting), where)
+
+    def _marked(self, mark: Mark) -> Piece:
+        text, where = self._join(mark.pattern), mark.place
+        moves = mark.kind == "in" and not self._here
+        if moves:
+            return lambda setting: quote(place(text(setting)), where)
+        return lambda setting: quote(text(setting), where)
+
+    def _shown(self, ref: Ref) -> Piece:
+        """Render a reference in the command: a shipped path is where it stands on the host."""
+        if ref.name in self._globs and not self._here:
+            raw = self._value(ref.name)
+            return _formatted(lambda setting: place(raw(setting)), ref)
+        return self._plain(ref)
+
+    def _plain(self, ref: Ref) -> Piece:
+        return _formatted(self._value(ref.name), ref)
+
+    def _value(self, name: str) -> Piece:
+        index = self._axes.get(name)
+        if index is not None:
+            return lambda setting: setting.values[index]
+        names = self._names
+        match name:
+            case "rep":
+                return lambda setting: str(setting.rep)
+            case "task":
+                return lambda setting: str(setting.task)
+            case "ticket":
+                return lambda setting: setting.ticket
+            case "host":
+                return lambda setting: setting.host
+            case "cpus":
+                return lambda setting: str(setting.cpus)
+            case "slot":
+                return _constant(SLOT_MARK)
+            case _:
+                return lambda setting: str(
+                    identity.seed(
+                        identity.settings(names, setting.values), setting.rep, setting.k
+                    )
+                )
+
+
+def value_inputs(command: Command) -> Iterator[RenderedInput]:
+    """List every file that belongs to one value or combination of values, each once."""
+    renderer = Renderer(command)
+    if not renderer.ships_values:
+        return
+    used = _axes_of_inputs(command)
+    own = [axis for axis in command.axes if axis.name in used]
+    blank = dict.fromkeys(command.names, "")
+    seen: set[str] = set()
+    for row in Sweep(own, command.reps):
+        values = blank | dict(zip((axis.name for axis in own), row.values, strict=True))
+        setting = Setting(tuple(values.values()), row.rep, row.k, 0, "", "", 1)
+        for found in renderer.inputs(setting):
+            if found.source not in seen:
+                seen.add(found.source)
+                yield found
+
+
+def place(path: str) -> str:
+    """Say where a shipped path stands in the task's folder.
+
+    Its own relative path; one from outside the command's folder stands under ``in/``.
+    """
+    plain = posixpath.normpath(path)
+    if plain.startswith("/"):
+        return f"{INSIDE}{plain if not plain.startswith('//') else plain[1:]}"
+    steps = plain.split("/")
+    if ".." not in steps:
+        return path if path.startswith("./") else plain
+    return posixpath.join(INSIDE, *(step for step in steps if step != ".."))
+
+
+def quote(value: str, where: Place) -> str:
+    """Quote a value for its place, so that the shell hands it on byte for byte."""
+    if value == SLOT_MARK:
+        return value
+    match where:
+        case "word":
+            return value
+        case "single":
+            return value.replace("'", "'\\''")
+        case "double":
+            return _DOUBLE.sub(r"\\\1", value)
+        case "bare":
+            if value and not _UNSAFE.search(value):
+                return value
+            return "'" + value.replace("'", "'\"'\"'") + "'"
+
+
+def format_value(value: str, form: str) -> str:
+    """Format a value as ``{name:03d}`` asks.
+
+    Raises:
+        ValueError: The format does not fit the value.
+    """
+    if form[-1:] in "bcdoxX":
+        return format(int(value), form)
+    if form[-1:] in "eEfFgG%":
+        return format(float(value), form)
+    return format(value, form)
+
+
+def _formatted(value: Piece, ref: Ref) -> Piece:
+    if not ref.parts and not ref.format:
+        return value
+    parts, form = ref.parts, ref.format
+
+    def shown(setting: Setting) -> str:
+        text = value(setting)
+        for part in parts:
+            text = _part(text, part)
+        return format_value(text, form) if form else text
+
+    return shown
+
+
+def _part(path: str, part: str) -> str:
+    folder, name = posixpath.split(path)
+    stem, ext = posixpath.splitext(name)
+    match part:
+        case "stem":
+            return stem
+        case "name":
+            return name
+        case "dir":
+            return folder or "."
+        case "ext":
+            return ext.removeprefix(".")
+        case "noext":
+            return posixpath.join(folder, stem)
+        case _:
+            return path
+
+
+def _constant(text: str) -> Piece:
+    return lambda _: text
+
+
+def _rendered_output(name: str) -> RenderedOutput:
+    if name.endswith("/"):
+        return RenderedOutput(name=posixpath.normpath(name), kind="dir")
+    kind: Literal["file", "glob"] = "glob" if any(c in name for c in "*?[") else "file"
+    return RenderedOutput(name=posixpath.normpath(name), kind=kind)
+
+
+def _is_echo(word: Sequence[Segment]) -> bool:
+    return "".join(part.text for part in word if isinstance(part, Text)) == "echo"
+
+
+def _echo_differs(argv: Sequence[str]) -> bool:
+    """Say whether the shell's own echo would print something else than the program."""
+    return any("\\" in word for word in argv) or any(word[:1] == "-" for word in argv[1:2])
+
+
+def _axes_of_inputs(command: Command) -> set[str]:
+    globs = {axis.name for axis in command.axes if isinstance(axis, Listed) and axis.kind == "glob"}
+    marks = (mark for mark in command.marks if mark.kind == "in")
+    return globs | {part.name for mark in marks for part in mark.pattern if isinstance(part, Ref)}
