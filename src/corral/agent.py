@@ -2799,9 +2799,8 @@ def own_folder(path):
 
 
 NETWORK_FILE_SYSTEMS = (
-    ("9p", "afs", "beegfs", "ceph", "cifs", "coda", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs")
-    + ("glusterfs", "gpfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs")
-    + ("pvfs2", "smb3", "smbfs")
+    b"9p afs beegfs ceph cifs coda fuse.ceph fuse.glusterfs fuse.sshfs glusterfs gpfs lustre ncpfs"
+    b" nfs nfs4 ocfs2 orangefs panfs pvfs2 smb3 smbfs"
 )
 
 
@@ -2813,8 +2812,8 @@ def _on_network(path):
         words = line.split()
         point = words[1].replace(b"\\040", b" ").rstrip(b"/") + b"/"
         if path.startswith(point):
-            kinds[len(point)] = words[2].decode()
-    return bool(kinds) and kinds[max(kinds)] in NETWORK_FILE_SYSTEMS
+            kinds[len(point)] = words[2]
+    return bool(kinds) and kinds[max(kinds)] in NETWORK_FILE_SYSTEMS.split()
 
 
 def _try_script(folder):
@@ -2890,7 +2889,7 @@ def read_config():
 def prepare_folder(folder):
     """Put into the folder what belongs to every agent's: its source, so that it can be looked at."""
     own_folder(folder)
-    with open(__file__, "rb") as source:
+    with open(prepare_folder.__code__.co_filename, "rb") as source:  # __file__ may be a .pyc
         text = source.read()
     path = os.path.join(folder, b"agent.py")
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as target:

@@ -41,13 +41,13 @@ class Client:
 
     def __init__(self, folder: StateFolder) -> None:
         self.folder = folder
-        self._store: SqliteStore | None = None
+        self.store: SqliteStore | None = None  # opened when it is first needed
 
     def close(self) -> None:
         """Close what was opened."""
-        if self._store is not None:
-            self._store.close()
-            self._store = None
+        if self.store is not None:
+            self.store.close()
+            self.store = None
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
@@ -56,11 +56,11 @@ class Client:
         Raises:
             NotFoundError: There is none yet.
         """
-        if self._store is None:
+        if self.store is None:
             if not self.folder.database.exists():
                 raise NotFoundError("there is no run here yet", hint="corral run COMMAND makes one")
-            self._store = self.folder.open_store()
-        with self._store.reader() as reader:
+            self.store = self.folder.open_store()
+        with self.store.reader() as reader:
             yield reader
 
     def run(self, text: str) -> Run:
@@ -112,11 +112,9 @@ class Client:
         self._ask(f"runs/{run}/collect", {}, dict)
         return True
 
-    def _change_alone(
-        self, verb: str, run: RunId, tasks: Sequence[TaskId] | None
-    ) -> Changed:
-        store = self._store or self.folder.open_store()
-        self._store = store
+    def _change_alone(self, verb: str, run: RunId, tasks: Sequence[TaskId] | None) -> Changed:
+        store = self.store or self.folder.open_store()
+        self.store = store
         changed = store.write(control.apply, verb, run, tasks, time.time()).result()
         if verb == "rm":
             with store.reader() as reader:
@@ -143,9 +141,7 @@ class Client:
         raise _error(problem)
 
 
-def _post(
-    address: MasterAddress, path: str, secret: bytes, asked: object
-) -> tuple[int, bytes]:
+def _post(address: MasterAddress, path: str, secret: bytes, asked: object) -> tuple[int, bytes]:
     import http.client
 
     connection = http.client.HTTPConnection(address.host, address.port, timeout=ANSWER_S)

@@ -190,9 +190,7 @@ def agent_key(secret: bytes, incarnation: str) -> bytes:
     return hmac.digest(secret, b"agent" + incarnation.encode(), "sha256")
 
 
-def signature(
-    key: bytes, direction: str, method: str, path: str, number: int, body: bytes
-) -> str:
+def signature(key: bytes, direction: str, method: str, path: str, number: int, body: bytes) -> str:
     """Sign a message: HMAC-SHA256 over its fields, each led by its length (4 bytes, big endian).
 
     ``direction`` is ``request`` or ``reply 200`` (with the status); ``path`` with its query.

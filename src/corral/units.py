@@ -63,7 +63,9 @@ def show_size(value: float) -> str:
 
 def _clock(text: str) -> float | None:
     fields = text.split(":")
-    if len(fields) not in (2, 3) or not all(field.isascii() and field.isdigit() for field in fields):
+    if len(fields) not in (2, 3) or not all(
+        field.isascii() and field.isdigit() for field in fields
+    ):
         return None
     total = 0.0
     for field in fields:

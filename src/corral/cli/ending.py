@@ -49,7 +49,9 @@ def _say(reader: Reader, run: Run, code: int) -> None:
         talk(f"{run.name} goes on without this terminal: corral attach {run.name}")
         return
     words = [f"{counts['done']} done"]
-    words += [f"{counts[state]} {state}" for state in ("failed", "cancelled", "parked") if counts[state]]
+    words += [
+        f"{counts[state]} {state}" for state in ("failed", "cancelled", "parked") if counts[state]
+    ]
     left = counts["waiting"] + counts["active"]
     if left:
         words.append(f"{left} left")
@@ -58,7 +60,9 @@ def _say(reader: Reader, run: Run, code: int) -> None:
         _digest(reader, run)
     if run.state == "paused":
         talk(f"  paused: {plain(run.reason)}")
-        talk(f"  try: corral why {run.name}, then corral unpause {run.name}; corral resume {run.name}")
+        talk(
+            f"  try: corral why {run.name}, then corral unpause {run.name}; corral resume {run.name}"
+        )
     elif run.state == "halted":
         talk(f"  go on: corral resume {run.name}")
     del code

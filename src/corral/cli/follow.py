@@ -39,12 +39,13 @@ PATIENCE_S = 30.0  # for a lock that somebody holds without ever saying where
 LOOK_S = 0.02
 
 
-class Wish(Frozen, kw_only=True):
+class Wish(Frozen, frozen=True, kw_only=True):
     """What a command wants followed: a new submission, or a run that is there."""
 
     submission: Submission | None = None
     run: RunId | None = None
     verb: str = ""  # to carry out first: resume
+    watch: bool = False  # only look on: Ctrl-C leaves the run alone
     quiet: bool = False
 
 
@@ -188,7 +189,8 @@ class _Follower:
     async def see_through(self) -> tuple[int, RunId]:
         with self._signals():
             run = await self._begin()
-            await self._session.serve(run)
+            if not self._wish.watch:
+                await self._session.serve(run)
             ended = await self._wait(run)
             self._progress.clear()
             if self._code == DETACHED:
@@ -205,8 +207,8 @@ class _Follower:
         assert wish.submission is not None
         submitted = await self._session.submit(wish.submission)
         self._told.append(submitted)
-        if not wish.quiet:
-            talk(summary(submitted))
+        if not wish.quiet and (words := news(submitted, wish.submission.name)):
+            talk(words)
         return submitted.run
 
     async def _wait(self, run: RunId) -> Run:
@@ -261,6 +263,9 @@ class _Follower:
                     await self._hang_up(run)
 
     async def _interrupt(self, run: RunId) -> None:
+        if self._wish.watch:
+            self._code = DETACHED
+            return
         self._interrupts += 1
         self._progress.clear()
         try:
@@ -386,6 +391,12 @@ def summary(submitted: Submitted) -> str:
         if not submitted.again and not submitted.new:
             parts.append("nothing to do")
     return ", ".join(parts)
+
+
+def news(submitted: Submitted, name: str) -> str:
+    """Say what the preview could not know: the name it got, what is kept, why all is fresh."""
+    known = submitted.why_fresh or submitted.kept or submitted.again or submitted.name != name
+    return summary(submitted) if known else ""
 
 
 def _count(number: int, word: str) -> str:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from corral.client import Client
-from corral.errors import NotFoundError
+from corral.engine import queries
+from corral.errors import NotFoundError, UsageError
+from corral.model.run import TASK_STATES
 from corral.store.folder import StateFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
-from pathlib import Path
+    from corral.model.run import Run
+    from corral.store.base import Reader
 
+STATES = frozenset({*TASK_STATES, "all"})
 VERSION = 1  # of the JSON that every verb prints
 _CONTROL = {code: "�" for code in (*range(32), 127, *range(128, 160)) if code not in (9,)}
 
@@ -111,3 +116,38 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.2f}"
     return shorten(plain(str(value)), 100)
+
+
+def run_then_tasks(run: str, which: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Read ``[RUN] [TASKS]``: a first word that can only mean tasks is of the last run."""
+    if run != "last" and not which and (run.isdigit() or "," in run or "=" in run or run in STATES):
+        return "last", (run,)
+    return run, which
+
+
+def run_and_task(words: tuple[str, ...]) -> tuple[str, int]:
+    """Read ``[RUN] TASK``.
+
+    Raises:
+        UsageError: There is no task number.
+    """
+    if len(words) in (1, 2) and words[-1].isdigit():
+        return (words[0] if len(words) == 2 else "last"), int(words[-1])
+    raise UsageError("which task?", hint="corral show 7, or corral show RUN 7")
+
+
+def run_maybe_task(reader: Reader, words: tuple[str, ...]) -> tuple[Run, int | None]:
+    """Read ``[RUN] [TASK]``; a number alone is a task of the last run.
+
+    Raises:
+        UsageError: It cannot be read so.
+    """
+    if not words:
+        return queries.find_run(reader, "last"), None
+    if len(words) == 1 and words[0].isdigit():
+        return queries.find_run(reader, "last"), int(words[0])
+    if len(words) == 1:
+        return queries.find_run(reader, words[0]), None
+    if len(words) == 2 and words[1].isdigit():
+        return queries.find_run(reader, words[0]), int(words[1])
+    raise UsageError("which task?", hint="corral why 7, or corral why RUN 7")

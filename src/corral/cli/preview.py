@@ -53,9 +53,7 @@ def preview(
             click.echo(_command(parsed.command, sweep, index, name))
 
 
-def _lines(
-    name: str, parsed: Parsed, sweep: Sweep, ships: Sequence[tuple[str, int]]
-) -> list[str]:
+def _lines(name: str, parsed: Parsed, sweep: Sweep, ships: Sequence[tuple[str, int]]) -> list[str]:
     command = parsed.command
     lines = [f"{name}: {_how_many(command, len(sweep))}"]
     if len(sweep) > 1:

@@ -31,7 +31,7 @@ START_S = 20.0  # a master in the background is there within a fraction of it
 ASK_ABOVE = 1_000_000  # tasks; so many are asked for once more on a terminal
 
 
-class Asked(Frozen, kw_only=True):
+class Asked(Frozen, frozen=True, kw_only=True):
     """What was typed, file and options together."""
 
     file: RunFile
@@ -44,11 +44,22 @@ class Asked(Frozen, kw_only=True):
 @output.verb("run", no_args_is_help=False)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND...")
 @click.option("-r", "--reps", type=int, help="Replicates of every setting: {rep} is 1..N.")
-@click.option("-p", "--param", "params", multiple=True, metavar="NAME=VALUES",
-              help="An axis by name: -p T=1..5:.5 -p L=16,32 (braces then only refer).")
+@click.option(
+    "-p",
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUES",
+    help="An axis by name: -p T=1..5:.5 -p L=16,32 (braces then only refer).",
+)
 @click.option("--push", multiple=True, metavar="FILE", help="Ship a file, folder or pattern.")
-@click.option("--output", "outputs", multiple=True, metavar="FILE",
-              help="Bring a file home and require it, as {>FILE} in the command.")
+@click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="FILE",
+    help="Bring a file home and require it, as {>FILE} in the command.",
+)
 @click.option("--here", is_flag=True, default=None, help="Run in this folder, ship nothing.")
 @click.option("--name", help="The run's name; else the program's.")
 @click.option("-o", "--out", metavar="DIR", help="Where results go; else results/NAME.")
@@ -179,7 +190,9 @@ def _check_numbers(file: RunFile) -> None:
     if file.slots is not None and not 1 <= file.slots <= 4096:
         raise UsageError(f"-j {file.slots}: from 1 to 4096", hint="leave -j out for one a core")
     if file.retries is not None and file.retries < 0:
-        raise UsageError(f"--retries {file.retries}: from 0", hint="--retries 2 tries thrice in all")
+        raise UsageError(
+            f"--retries {file.retries}: from 0", hint="--retries 2 tries thrice in all"
+        )
 
 
 def _declared(params: Sequence[str]) -> dict[str, str]:

@@ -30,7 +30,10 @@ def of_values(command: Command, root: Path, blobs: Blobs) -> tuple[Input, ...]:
     if command.here:
         return ()
     return _distinct(
-        [(file.source, _take(file.source, file.place, root, blobs)) for file in value_inputs(command)]
+        [
+            (file.source, _take(file.source, file.place, root, blobs))
+            for file in value_inputs(command)
+        ]
     )
 
 

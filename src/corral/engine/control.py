@@ -17,10 +17,11 @@ from corral.model.base import Frozen
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from corral.model.event import EventKind
     from corral.store.base import Tx
 
 
-class Changed(Frozen, kw_only=True):
+class Changed(Frozen, frozen=True, kw_only=True):
     """What a verb did."""
 
     run: RunId
@@ -144,9 +145,7 @@ def detach(tx: Tx, run: RunId, now: float) -> Changed:
     return _changed(tx, run)
 
 
-def apply(
-    tx: Tx, verb: str, run: RunId, tasks: Sequence[TaskId] | None, now: float
-) -> Changed:
+def apply(tx: Tx, verb: str, run: RunId, tasks: Sequence[TaskId] | None, now: float) -> Changed:
     """Carry out the verb of that name; `TASK_VERBS` take tasks, the others a whole run."""
     match verb:
         case "cancel":
@@ -176,7 +175,7 @@ def _turn(
     run: RunId,
     state: str,
     origins: list[str],
-    event: events.EventKind,
+    event: EventKind,
     now: float,
     *,
     reason: str = "",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from corral.store.base import Row, Tx
 
 
-class AgentOf(Frozen, kw_only=True):
+class AgentOf(Frozen, frozen=True, kw_only=True):
     """The agent an exchange comes from, as its row has it."""
 
     incarnation: Incarnation
@@ -62,9 +62,7 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
     return _reply(tx, agent, request.number, parts, answered=answered, kill=kill)
 
 
-def grant(
-    tx: Tx, incarnation: Incarnation, number: int, parts: Parts, now: float
-) -> Reply | None:
+def grant(tx: Tx, incarnation: Incarnation, number: int, parts: Parts, now: float) -> Reply | None:
     """Try again for an exchange that is held; None if a newer one counts by now."""
     agent = _agent(tx, incarnation)
     if agent is None or agent.request != number:
@@ -114,8 +112,7 @@ def _take_reports(
     if not tickets:
         return ()
     known = {
-        row[0]: Known._make(row)
-        for row in tx.rows("attempts_known", json.dumps(sorted(tickets)))
+        row[0]: Known._make(row) for row in tx.rows("attempts_known", json.dumps(sorted(tickets)))
     }
     fresh: list[tuple[Known, Report]] = []
     for report in request.reports:
@@ -145,9 +142,7 @@ def _refuse(tx: Tx, agent: AgentOf, report: Report, why: str, now: float) -> Non
     events.add(tx, now, "refused", host=agent.host_name, tickets=[report.ticket], text=why)
 
 
-def _settle(
-    tx: Tx, fresh: Sequence[tuple[Known, Report]], parts: Parts, now: float
-) -> None:
+def _settle(tx: Tx, fresh: Sequence[tuple[Known, Report]], parts: Parts, now: float) -> None:
     """Write what the reports say; plain successes go through multi-row statements."""
     if not fresh:
         return
@@ -188,9 +183,7 @@ def _keep_output(tx: Tx, fresh: Iterable[tuple[Known, Report]]) -> None:
     )
 
 
-def _settle_one(
-    tx: Tx, attempt: Known, report: Report, *, checked: bool, now: float
-) -> None:
+def _settle_one(tx: Tx, attempt: Known, report: Report, *, checked: bool, now: float) -> None:
     if attempt.outcome == "lost":
         events.add(
             tx, now, "late", run=attempt.run, name=attempt.run_name, tickets=[attempt.ticket]
@@ -245,7 +238,9 @@ def _accept_all(tx: Tx, quick: Sequence[tuple[Known, Report]], now: float) -> No
     done = tx.change_each(
         "task_accept", [(attempt.task, attempt.id, attempt.epoch) for attempt, _ in quick]
     )
-    assert accepted == done == len(quick), "rows changed between reading and writing one transaction"
+    assert accepted == done == len(quick), (
+        "rows changed between reading and writing one transaction"
+    )
     by_host: dict[tuple[int, int], int] = {}
     for attempt, _ in quick:
         by_host[attempt.host, attempt.run] = by_host.get((attempt.host, attempt.run), 0) + 1
@@ -262,14 +257,10 @@ def _learn(tx: Tx, successes: Iterable[tuple[Known, Report]]) -> None:
         seconds.setdefault((attempt.run, attempt.generation), []).append(report.seconds)
     for (run, generation), values in seconds.items():
         typical_s, count, _, _ = tx.row("run_learned", run, generation) or (None, 0, "", 0)
-        tx.change(
-            "generation_learn", run, generation, *judge.learn(typical_s, count, values)
-        )
+        tx.change("generation_learn", run, generation, *judge.learn(typical_s, count, values))
 
 
-def _compare(
-    tx: Tx, agent: AgentOf, request: Exchange, now: float
-) -> tuple[tuple[str, ...], int]:
+def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[tuple[str, ...], int]:
     """Hold the tickets that the agent has against those it should have.
 
     Gives those to kill and how many it holds. A ticket that was granted and never received is
@@ -332,9 +323,7 @@ def _lose(tx: Tx, tickets: Sequence[str], why: str, now: float) -> None:
 # ------------------------------------------------------------------- what it shall do
 
 
-def _grant(
-    tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: float
-) -> None:
+def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: float) -> None:
     """Hand out tasks, written down under this exchange's number."""
     if agent.host_state not in ("up", "probation"):
         return
@@ -386,9 +375,7 @@ def _reply(
 ) -> Reply:
     rows = tx.rows("leases", agent.incarnation, number)
     used = {f"{row[2]}-{row[3]}": parts.get(tx, row[2], row[3]) for row in rows}
-    leases = tuple(
-        lease(tx, used[f"{row[2]}-{row[3]}"], row, host=agent.host_name) for row in rows
-    )
+    leases = tuple(lease(tx, used[f"{row[2]}-{row[3]}"], row, host=agent.host_name) for row in rows)
     holds = bool(leases) or bool(tx.value("agent_holds", agent.incarnation))
     return Reply(
         number=number,

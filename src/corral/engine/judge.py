@@ -61,7 +61,7 @@ class Known(NamedTuple):
         )
 
 
-class Verdict(Frozen, kw_only=True):
+class Verdict(Frozen, frozen=True, kw_only=True):
     """What a check says of a reported attempt."""
 
     ok: bool
@@ -114,8 +114,11 @@ def fail(tx: Tx, known: Known, *, kind: str | None, message: str, now: float) ->
         return
     record = health.HostRecord(*(tx.row("host_run_get", known.host, known.run) or (0, 0, 0)))
     others = max(0, tx.value("hosts_usable") - 1)
-    _, successes, options, trusted = (
-        tx.row("run_learned", known.run, known.generation) or (None, 0, "{}", 0)
+    _, successes, options, trusted = tx.row("run_learned", known.run, known.generation) or (
+        None,
+        0,
+        "{}",
+        0,
     )
     decision = retry.decide(
         retry.Failure(
@@ -214,7 +217,9 @@ def _pause_if_bad(tx: Tx, known: Known, *, now: float, usable: int) -> None:
     )
     if kind is None:
         return
-    text = f"the command seems bad: {health.BAD_COMMAND} tasks failed alike ({kind}), none succeeded"
+    text = (
+        f"the command seems bad: {health.BAD_COMMAND} tasks failed alike ({kind}), none succeeded"
+    )
     if tx.change("run_set", known.run, "paused", text, '["open"]', None):
         events.add(tx, now, "paused", run=known.run, name=known.run_name, text=text)
         tx.tell("run")

@@ -69,9 +69,7 @@ def lease(reader: Reader, part: Part, row: Row, *, host: str) -> Lease:
     """Make the lease of an attempt from a row of the query ``leases``."""
     ticket, attempt, run, generation, task, params, rep, k = row
     values = tuple(json.loads(params))
-    rendered = part.renderer.render(
-        Setting(values, rep, k, task, ticket, host, part.message.cpus)
-    )
+    rendered = part.renderer.render(Setting(values, rep, k, task, ticket, host, part.message.cpus))
     return Lease(
         ticket=ticket,
         part=f"{run}-{generation}",
@@ -80,9 +78,7 @@ def lease(reader: Reader, part: Part, row: Row, *, host: str) -> Lease:
         argv=rendered.argv,
         line=rendered.line if rendered.argv is None else None,
         values=values,
-        inputs=tuple(
-            _value_input(reader, run, generation, file.place) for file in rendered.inputs
-        ),
+        inputs=tuple(_value_input(reader, run, generation, file.place) for file in rendered.inputs),
         outputs=tuple(Output(name=output.name, kind=output.kind) for output in rendered.outputs),
     )
 

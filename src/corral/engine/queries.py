@@ -174,7 +174,8 @@ def events_of(reader: Reader, ticket: str) -> list[Event]:
 def _run(reader: Reader, row: Row) -> Run:
     (number, name, folder, state, reason, latest, words, options, count, created, opened, ended,
      typical_s, _) = row  # fmt: skip
-    counts = dict.fromkeys(TASK_STATES, 0) | dict(reader.rows("run_counts", number, latest))
+    counts: dict[str, int] = dict.fromkeys(TASK_STATES, 0)
+    counts |= dict(reader.rows("run_counts", number, latest))
     return Run(
         id=RunId(number),
         name=name,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BATCH = 5_000  # rows in one transaction: other runs' exchanges wait no longer than for these
 
 
-class Begun(Frozen, kw_only=True):
+class Begun(Frozen, frozen=True, kw_only=True):
     """Where a submission's tasks go."""
 
     run: RunId
@@ -39,7 +39,7 @@ class Begun(Frozen, kw_only=True):
     why_fresh: str
 
 
-class NewTask(Frozen, kw_only=True, array_like=True):
+class NewTask(Frozen, frozen=True, kw_only=True, array_like=True):
     """One expanded row, ready to be stored."""
 
     key: str
@@ -49,7 +49,7 @@ class NewTask(Frozen, kw_only=True, array_like=True):
     input_digest: str  # of the files that only this task gets; "" if none
 
 
-class Filled(Frozen, kw_only=True):
+class Filled(Frozen, frozen=True, kw_only=True):
     """What a batch came to."""
 
     new: int = 0
@@ -140,7 +140,7 @@ def finish(tx: Tx, begun: Begun, filled: Filled, *, tasks: int, now: float) -> S
     if not begun.empty:
         tx.change("task_unname", begun.run, begun.generation, begun.submission)
     tx.change("generation_filled", begun.run, begun.generation, tasks, _last_number(tx, begun))
-    counts = dict(tx.rows("run_counts", begun.run, begun.generation))
+    counts: dict[str, int] = dict(tx.rows("run_counts", begun.run, begun.generation))
     busy = counts.get("waiting", 0) + counts.get("active", 0)
     if not tx.change("run_open", begun.run, "open" if busy else "done", now):
         raise StateError(f"{begun.name} was changed by somebody else while it was prepared")
@@ -188,9 +188,7 @@ def _begin_run(tx: Tx, submission: Submission, now: float) -> Begun:
     )
 
 
-def _continue(
-    tx: Tx, run: RunId, name: str, number: int, submission: Submission
-) -> Begun:
+def _continue(tx: Tx, run: RunId, name: str, number: int, submission: Submission) -> Begun:
     """Go on with a half-written submission: the rows that are in are found again by their keys.
 
     Whoever calls has seen to it that no other submission of this run is under way.
@@ -241,9 +239,7 @@ def _why_fresh(submission: Submission, digest: str, before: Sequence[Input]) -> 
     return f"{', '.join(changed[:3])}{more} changed"
 
 
-def _new_generation(
-    tx: Tx, run: RunId, number: int, submission: Submission, now: float
-) -> None:
+def _new_generation(tx: Tx, run: RunId, number: int, submission: Submission, now: float) -> None:
     command, inputs = _stored(submission)
     names = json.dumps([axis.name for axis in submission.command.axes])
     digest = content_digest(submission.inputs)

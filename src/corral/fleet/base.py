@@ -16,7 +16,7 @@ class LaunchError(CorralError):
     retryable = False
 
 
-class AgentStart(Frozen, kw_only=True):
+class AgentStart(Frozen, frozen=True, kw_only=True):
     """What an agent is told on its stdin; the key travels nowhere else."""
 
     owner: str

@@ -42,7 +42,7 @@ class LocalLauncher:
         said = await asyncio.to_thread(
             _run_agent, "sweep", {"owner": owner, "incarnation": incarnation}
         )
-        return int(said["killed"])
+        return int(str(said["killed"]))
 
     @staticmethod
     def folder(owner: str, incarnation: str) -> Path:
@@ -52,11 +52,10 @@ class LocalLauncher:
             LaunchError: There is no place for it.
         """
         try:
-            return Path(agent.choose_folder(owner, incarnation))
-        except OSError as error:
+            return Path(agent.choose_folder(owner, incarnation))  # type: ignore[no-untyped-call]  # Python 3.6
+        except agent.Unusable as error:
             raise LaunchError(
-                f"localhost: no place for the agent: {error}",
-                hint="make room in /var/tmp or /tmp, or set TMPDIR to a local disk",
+                f"localhost: {error}", hint="make room in /var/tmp or /tmp, or mend their rights"
             ) from error
 
     @staticmethod

@@ -91,7 +91,7 @@ class Exchanges:
     def forget(self, incarnation: Incarnation) -> None:
         """Drop what is kept of an agent that ended."""
         for kept in (self._told, self._stop, self.heard):
-            kept.pop(incarnation, None)  # type: ignore[attr-defined]
+            kept.pop(incarnation, None)
 
     async def _write(self, *call: object) -> Reply | Refusal | None:
         function, *args = call

@@ -149,9 +149,7 @@ class LocalKeeper:
         except LaunchError as error:
             self._failures = TRIES
             self._agent = None
-            await asyncio.wrap_future(
-                self._store.write(upkeep.fail_host, LOCAL, reason=str(error))
-            )
+            await asyncio.wrap_future(self._store.write(upkeep.fail_host, LOCAL, reason=str(error)))
             log.warning("agent did not start reason=%s", error)
 
     def _what(self, agent: _Agent, *, collect: bool) -> AgentStart:

@@ -49,9 +49,7 @@ class Judges:
     async def _judge_some(self) -> bool:
         verdicts = await asyncio.to_thread(self._look)
         pending = [
-            asyncio.wrap_future(
-                self._store.write(judge.judge, attempt, verdict, self._clock.now())
-            )
+            asyncio.wrap_future(self._store.write(judge.judge, attempt, verdict, self._clock.now()))
             for attempt, verdict in verdicts
         ]
         for done in pending:

@@ -100,16 +100,12 @@ class Master:
         key = (submission.folder, submission.skeleton)
         async with self._submitting.setdefault(key, asyncio.Lock()):
             self._keeper.want(slots=submission.options.slots)
-            submitted = await asyncio.to_thread(
-                carry_out, self.store, submission, self.clock.now
-            )
+            submitted = await asyncio.to_thread(carry_out, self.store, submission, self.clock.now)
         if environment is not None:
             self.exchanges.lend_environment(submitted.run, environment)
         return submitted
 
-    async def change(
-        self, verb: str, run: RunId, tasks: Sequence[TaskId] | None = None
-    ) -> Changed:
+    async def change(self, verb: str, run: RunId, tasks: Sequence[TaskId] | None = None) -> Changed:
         """Carry out an operator's verb.
 
         Raises:
@@ -124,9 +120,7 @@ class Master:
             await asyncio.to_thread(self._sweep_blobs)
         return changed
 
-    async def serve_run(
-        self, run: RunId, environment: Mapping[str, str] | None = None
-    ) -> None:
+    async def serve_run(self, run: RunId, environment: Mapping[str, str] | None = None) -> None:
         """See to it that a run which may go on has agents."""
         with self.store.reader() as reader:
             found = queries.run(reader, run)

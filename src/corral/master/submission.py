@@ -52,9 +52,7 @@ def carry_out(store: Store, submission: Submission, now: Callable[[], float]) ->
 def _add(
     store: Store, begun: Begun, batch: list[NewTask], start: int, last_number: int
 ) -> Future[tuple[Filled, int]]:
-    return store.write(
-        submit.add, begun, batch, first_position=start + 1, last_number=last_number
-    )
+    return store.write(submit.add, begun, batch, first_position=start + 1, last_number=last_number)
 
 
 class _Rows:

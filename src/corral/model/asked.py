@@ -3,36 +3,36 @@
 from __future__ import annotations
 
 from corral.model.base import Frozen
-from corral.model.run import Submission  # noqa: TC001
+from corral.model.run import Submission
 
 
-class Submit(Frozen, kw_only=True):
+class Submit(Frozen, frozen=True, kw_only=True):
     """A command to take in; ``environment`` is what its tasks on this machine start from."""
 
     submission: Submission
     environment: dict[str, str]
 
 
-class Change(Frozen, kw_only=True):
+class Change(Frozen, frozen=True, kw_only=True):
     """The tasks that a verb is about, by row; None = the whole run."""
 
     tasks: list[int] | None = None
 
 
-class Serve(Frozen, kw_only=True):
+class Serve(Frozen, frozen=True, kw_only=True):
     """See to it that a run which may go on has agents."""
 
     environment: dict[str, str]
 
 
-class Collected(Frozen, kw_only=True):
+class Collected(Frozen, frozen=True, kw_only=True):
     """What a results folder holds now."""
 
     done: int
     missing: int
 
 
-class Problem(Frozen, kw_only=True):
+class Problem(Frozen, frozen=True, kw_only=True):
     """An error, in the one shape that all have."""
 
     error: str

@@ -10,21 +10,19 @@ CHECKs of ``attempt`` and in docs/state-machine.md.
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003
+from datetime import datetime
 from typing import Literal
 
-from corral.ids import Ticket  # noqa: TC001
+from corral.ids import Ticket
 from corral.model.base import Frozen
 
 AttemptState = Literal["leased", "running", "reported", "ended"]
-Outcome = Literal[
-    "accepted", "rejected", "superseded", "failed", "lost", "killed", "returned"
-]
+Outcome = Literal["accepted", "rejected", "superseded", "failed", "lost", "killed", "returned"]
 Reason = Literal["first", "lost", "failed", "straggler", "rejected", "asked"]
 Kind = Literal["spawn", "env", "exit", "signal", "oom", "timeout", "output"]
 
 
-class Attempt(Frozen, kw_only=True):
+class Attempt(Frozen, frozen=True, kw_only=True):
     """One start of a task, with what is known of it."""
 
     ticket: Ticket

@@ -1,6 +1,7 @@
 """The base of every struct that is stored, sent or scheduled.
 
-Subclasses repeat ``kw_only=True``: msgspec takes it for a class's own fields only.
+Subclasses repeat ``frozen=True, kw_only=True``: msgspec takes the latter for a class's own fields
+only, type checkers the former.
 """
 
 from __future__ import annotations

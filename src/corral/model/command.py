@@ -17,7 +17,7 @@ DIGITS = 60  # of a decimal range's arithmetic: far beyond what anybody types, s
 PLAIN = 20  # characters; a longer number is written with an exponent
 
 
-class Range(Frozen, kw_only=True, tag="range"):
+class Range(Frozen, frozen=True, kw_only=True, tag="range"):
     """Numbers or letters that are computed, so that a million of them cost nothing."""
 
     name: str
@@ -42,7 +42,7 @@ class Range(Frozen, kw_only=True, tag="range"):
             return _padded(shortest(number), self.width)
 
 
-class Listed(Frozen, kw_only=True, tag="listed"):
+class Listed(Frozen, frozen=True, kw_only=True, tag="listed"):
     """Values that were written out, or found once."""
 
     name: str
@@ -61,13 +61,13 @@ class Listed(Frozen, kw_only=True, tag="listed"):
 Axis = Range | Listed
 
 
-class Text(Frozen, kw_only=True, tag="text"):
+class Text(Frozen, frozen=True, kw_only=True, tag="text"):
     """Characters that stand as they are."""
 
     text: str
 
 
-class Ref(Frozen, kw_only=True, tag="ref"):
+class Ref(Frozen, frozen=True, kw_only=True, tag="ref"):
     """A place for a value: of an axis or of a built-in."""
 
     name: str
@@ -77,7 +77,7 @@ class Ref(Frozen, kw_only=True, tag="ref"):
     place: Place = "word"
 
 
-class Mark(Frozen, kw_only=True, tag="mark"):
+class Mark(Frozen, frozen=True, kw_only=True, tag="mark"):
     """An input or output file named in the command; its text holds only references."""
 
     kind: Literal["in", "out"]
@@ -85,7 +85,7 @@ class Mark(Frozen, kw_only=True, tag="mark"):
     place: Place = "word"
 
 
-class Shipped(Frozen, kw_only=True, tag="shipped"):
+class Shipped(Frozen, frozen=True, kw_only=True, tag="shipped"):
     """A path in the command that is shipped to another place in the task's folder."""
 
     path: str
@@ -95,7 +95,7 @@ class Shipped(Frozen, kw_only=True, tag="shipped"):
 Segment = Text | Ref | Mark | Shipped
 
 
-class Command(Frozen, kw_only=True):
+class Command(Frozen, frozen=True, kw_only=True):
     """See the file's first line."""
 
     form: Literal["line", "vector"]

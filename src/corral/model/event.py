@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003
+from datetime import datetime
 from typing import Literal
 
 from corral.model.base import Frozen
@@ -14,7 +14,7 @@ EventKind = Literal[
 ]  # fmt: skip
 
 
-class Event(Frozen, kw_only=True):
+class Event(Frozen, frozen=True, kw_only=True):
     """A decision, with whom it was about and why."""
 
     id: int

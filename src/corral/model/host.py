@@ -1,14 +1,14 @@
 """A host: a computer that does work; it has slots, a platform and a state.
 
-    new --> joining --> probation --> up <--> suspect --> lost
-                                      |  quarantined; draining --> gone; unreachable(reason)
+new --> joining --> probation --> up <--> suspect --> lost
+                                  |  quarantined; draining --> gone; unreachable(reason)
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from corral.ids import HostId, Incarnation  # noqa: TC001
+from corral.ids import HostId, Incarnation
 from corral.model.base import Frozen
 
 HostState = Literal[
@@ -18,7 +18,7 @@ HostState = Literal[
 LOCAL = "localhost"  # the name of this machine's cores
 
 
-class Host(Frozen, kw_only=True):
+class Host(Frozen, frozen=True, kw_only=True):
     """A host as it stands."""
 
     id: HostId
@@ -32,7 +32,7 @@ class Host(Frozen, kw_only=True):
     failed: int  # failures blamed on it
 
 
-class AgentRow(Frozen, kw_only=True):
+class AgentRow(Frozen, frozen=True, kw_only=True):
     """One start of an agent, as the store knows it."""
 
     incarnation: Incarnation

@@ -11,24 +11,24 @@ The same words stand in the CHECK of ``run.state`` and in docs/state-machine.md.
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003  (msgspec reads annotations at run time)
+from datetime import datetime
 from typing import Literal
 
-from corral.ids import RunId  # noqa: TC001
+import msgspec
+
+from corral.ids import RunId
 from corral.model.base import Frozen
-from corral.model.command import Command  # noqa: TC001
-from corral.protocol import Input  # noqa: TC001
+from corral.model.command import Command
+from corral.protocol import Input
 
 RunState = Literal["preparing", "open", "paused", "halted", "cancelled", "done"]
-TaskState = Literal[
-    "waiting", "active", "done", "failed", "cancelled", "skipped", "parked", "held"
-]
+TaskState = Literal["waiting", "active", "done", "failed", "cancelled", "skipped", "parked", "held"]
 TASK_STATES: tuple[TaskState, ...] = (
     "waiting", "active", "done", "failed", "cancelled", "skipped", "parked", "held",
 )  # fmt: skip
 
 
-class Options(Frozen, kw_only=True):
+class Options(Frozen, frozen=True, kw_only=True):
     """What may change between two submissions of the same run without making it another."""
 
     reps: int = 1
@@ -38,10 +38,10 @@ class Options(Frozen, kw_only=True):
     out: str  # absolute path of the results' folder
     out_given: bool = False  # by the user; else it is named after the run
     collect: str = "concat"  # the collecting rule of output.txt
-    add_env: dict[str, str] = {}  # --env, on top of what the host has
+    add_env: dict[str, str] = msgspec.field(default_factory=dict)  # --env, on top of what the host has
 
 
-class Submission(Frozen, kw_only=True):
+class Submission(Frozen, frozen=True, kw_only=True):
     """A command as it was understood, ready to be expanded into tasks.
 
     ``inputs`` are the shipped files that every task gets; ``value_inputs`` belong to one value of
@@ -63,20 +63,22 @@ class Submission(Frozen, kw_only=True):
     detached: bool = False  # goes on without a follower
 
 
-class Submitted(Frozen, kw_only=True):
+class Submitted(Frozen, frozen=True, kw_only=True):
     """What became of a submission once all its tasks are in."""
 
     run: RunId
     name: str
     generation: int
-    why_fresh: str = ""  # "sim.py changed", "asked": why a new generation was begun; "" = it was not
+    why_fresh: str = (
+        ""  # "sim.py changed", "asked": why a new generation was begun; "" = it was not
+    )
     tasks: int  # named by this command
     new: int  # of them, not seen before
     again: int  # of them, failed or unfinished before and waiting again
     kept: int  # of them, done before and kept
 
 
-class Run(Frozen, kw_only=True):
+class Run(Frozen, frozen=True, kw_only=True):
     """A run as it stands."""
 
     id: RunId
@@ -95,7 +97,7 @@ class Run(Frozen, kw_only=True):
     counts: dict[str, int]  # tasks of the latest command by state; every state is present
 
 
-class Generation(Frozen, kw_only=True):
+class Generation(Frozen, frozen=True, kw_only=True):
     """The shape of one generation: what every task of it shares."""
 
     run: RunId

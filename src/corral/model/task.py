@@ -9,13 +9,13 @@ Nothing leaves ``done`` but an explicit ``rerun``. A result is what the accepted
 
 from __future__ import annotations
 
-from corral.ids import TaskId  # noqa: TC001
-from corral.model.attempt import Attempt, Kind, Outcome  # noqa: TC001
+from corral.ids import TaskId
+from corral.model.attempt import Attempt, Kind, Outcome
 from corral.model.base import Frozen
-from corral.model.run import TaskState  # noqa: TC001
+from corral.model.run import TaskState
 
 
-class Task(Frozen, kw_only=True):
+class Task(Frozen, frozen=True, kw_only=True):
     """A task as it stands."""
 
     id: TaskId
@@ -32,7 +32,7 @@ class Task(Frozen, kw_only=True):
     exit: int | None  # of that attempt
 
 
-class Captured(Frozen, kw_only=True):
+class Captured(Frozen, frozen=True, kw_only=True):
     """Bytes that a task wrote: small ones inline, others in the blob store by their SHA-256."""
 
     size: int = 0
@@ -40,7 +40,7 @@ class Captured(Frozen, kw_only=True):
     sha256: str = ""  # "" = inline holds all of it
 
 
-class ResultFile(Frozen, kw_only=True):
+class ResultFile(Frozen, frozen=True, kw_only=True):
     """A declared file that came home."""
 
     name: str  # relative, as it stood in the task's folder
@@ -49,7 +49,7 @@ class ResultFile(Frozen, kw_only=True):
     mode: int
 
 
-class Result(Frozen, kw_only=True):
+class Result(Frozen, frozen=True, kw_only=True):
     """A task with what it left: the accepted attempt's if it is done, else the latest one's.
 
     ``stdout`` and ``files`` are results only if ``state == "done"``; of a failed task they are
@@ -76,7 +76,7 @@ class Result(Frozen, kw_only=True):
     files: tuple[ResultFile, ...] = ()
 
 
-class TaskDetail(Frozen, kw_only=True):
+class TaskDetail(Frozen, frozen=True, kw_only=True):
     """Everything about one task, for `show` and `why`."""
 
     task: Task

@@ -1,324 +1,283 @@
-"""Writes a run's results folder: what the user came for, from what the store accepted.
+"""Writes ``results/NAME``: what a user reads of a run, complete or so far.
 
-Everything is streamed in one pass over the tasks, so memory does not grow with their number. Each
-file is written beside its place and renamed: whoever reads sees the old or the new one, never half.
-Files in ``files/`` are ours only if our index names them; a user's own are never touched.
+One pass over the attempts and one over the tasks, streamed: the memory grows with the number of
+declared files alone (about half a KB for each).
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
+import errno
 import os
-import shutil
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from contextlib import ExitStack, closing, suppress
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-import msgspec
-
-from corral.errors import CorralError
+from corral.errors import CorralError, UsageError
 from corral.model.base import Frozen
-from corral.model.task import Captured
-from corral.results import paths, rules, tables
-from corral.results.paths import OutputTemplate
+from corral.results import blocks, concat, drafts, paths, table, tagged
+from corral.results.files import Files
+from corral.results.index import Index, Record
+from corral.results.source import OutputTemplate, Source
+from corral.results.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from pathlib import Path
-    from typing import TextIO
 
-    from corral.model.attempt import Attempt
-    from corral.model.task import Result, ResultFile
-    from corral.results.rules import Rule
+    from corral.model.task import Result
 
-__all__ = ["Collected", "OutputTemplate", "Refresher", "Source", "collect", "write_as"]
+    AddResult = Callable[[BinaryIO, Source, Result], None]
 
-INDEX = ".files.json"
-CHUNK = 1 << 20
-EVERY_S = 5.0  # at least, between two refreshes of a running run
-SHARE = 20  # … and so many times what the last one took: collecting never costs more than 5 %
-TAIL = 4096  # bytes of stderr that failed.csv may quote from
+__all__ = [
+    "RULES", "Collected", "OutputTemplate", "Refresher", "Source", "collect", "collect_as",
+    "collect_files", "remove",
+]  # fmt: skip
 
+RULES: dict[str, AddResult] = {"concat": concat.add, "tagged": tagged.add, "blocks": blocks.add}
+"""The rules that make one stream of all results."""
 
-class Source(Protocol):
-    """A run as this room sees it."""
+REFRESH_MIN_S = 5.0  # between two refreshes: a person looks no more often
+REFRESH_SHARE = 20.0  # times the last refresh's time: at most 5 % goes into refreshing
 
-    names: tuple[str, ...]  # of the parameters, in the order of Result.values
-    outputs: tuple[OutputTemplate, ...]
-    reps: int
-    rule: str  # of output.txt
-    source: str  # the text of run.toml
-
-    def results(self) -> Iterator[Result]:
-        """Stream the tasks in the order of the latest command."""
-
-    def attempts(self) -> Iterator[Attempt]:
-        """Stream the attempts by task and number."""
-
-    def open(self, captured: Captured) -> BinaryIO:
-        """Open captured bytes that are not inline."""
-
-    def open_file(self, file: ResultFile) -> BinaryIO:
-        """Open a file that came home."""
+_FULL = "make room, then: corral collect"
+_DENIED = "see whose folder it is, or choose another place with -o"
+_IN_THE_WAY = "something else stands there: move it away, then: corral collect"
+_HINTS = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EROFS: _DENIED,
+    errno.EISDIR: _IN_THE_WAY,
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EEXIST: _IN_THE_WAY,
+}
 
 
-class Collected(Frozen, kw_only=True):
-    """What a results folder holds now."""
+class Collected(Frozen, frozen=True, kw_only=True):
+    """What a collection wrote."""
 
+    tasks: int  # of the latest command
     done: int
-    missing: int  # tasks without a result
+    failed: int
+    attempts: int
+    output_bytes: int  # of output.txt
+    files: int
+    file_bytes: int
+    copied: int  # of the files, those that were not there yet
+    removed: int  # files of tasks that are not part of the run any more
+
+    @property
+    def missing(self) -> int:
+        """Tasks without a result."""
+        return self.tasks - self.done
+
+
+class _Tally(NamedTuple):
+    tasks: int
+    done: int
+    failed: int
+    output_bytes: int
 
 
 class Refresher:
-    """Says when a running run's results are due to be written again."""
+    """Says when the results of a run that goes on are worth writing again."""
 
     def __init__(self, now: float) -> None:
-        self._last = now
-        self._took = 0.0
-        self._began = now
+        self._next = now + REFRESH_MIN_S
+        self._begun = now
 
     def due(self, now: float) -> bool:
-        """Say whether it is time; the caller then writes and says `done`."""
-        self._began = now
-        return now - self._last >= max(EVERY_S, SHARE * self._took)
+        """Say whether to refresh; a refresh begins when this is True."""
+        if now < self._next:
+            return False
+        self._begun = now
+        return True
 
     def done(self, now: float) -> None:
-        """Note how long it took."""
-        self._took = now - self._began
-        self._last = now
+        """Note that the refresh that was due has ended."""
+        self._next = now + max(REFRESH_MIN_S, REFRESH_SHARE * (now - self._begun))
 
 
 def collect(source: Source, folder: Path) -> Collected:
-    """Write all of a run's results folder.
+    """Write all that a results folder holds; each file is the old or the new one, never half.
+
+    Files in the folder that corral did not write stay as they are.
 
     Raises:
-        CorralError: The folder cannot be written; what stood there before still does.
+        UsageError: There is no such collecting rule.
+        CorralError: Something cannot be written, or is in the way; old files are kept.
+    """
+    find_rule(source.rule)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        drafts.sweep(folder)
+        tree_folder, prefix = folder / paths.FILES, f"{paths.FILES}/"
+        with closing(Index(folder)) as index, closing(Tree(tree_folder, index, prefix)) as tree:
+            _claim_names(index)
+            with drafts.replacing(folder / paths.RUN_FILE) as file:
+                file.write(source.source.encode("utf-8", "surrogateescape"))
+            attempts, tried = _write_attempts(source, folder)
+            files = Files(source, tree)
+            tally = _write_results(source, folder, tried, files)
+            files.finish()
+            index.save()
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
+    files.check_refused()
+    return Collected(
+        tasks=tally.tasks,
+        done=tally.done,
+        failed=tally.failed,
+        attempts=attempts,
+        output_bytes=tally.output_bytes,
+        files=files.count,
+        file_bytes=files.size,
+        copied=files.copied,
+        removed=files.removed,
+    )
+
+
+def collect_as(source: Source, rule: str, out: BinaryIO) -> int:
+    """Write the results by a rule that makes one stream of them; gives their number.
+
+    Raises:
+        UsageError: There is no such rule.
+    """
+    add = find_rule(rule)
+    count = 0
+    for result in source.results():
+        if result.state == "done":
+            add(out, source, result)
+            count += 1
+    return count
+
+
+def collect_files(source: Source, folder: Path) -> int:
+    """Bring all declared files into a folder of their own; gives their number.
+
+    Raises:
+        UsageError: It is a results folder.
+        CorralError: Something cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.ExitStack() as stack:
-            return _Writer(source, folder, stack).write()
+        drafts.sweep(folder)
+        with closing(Index(folder)) as index, closing(Tree(folder, index, prefix="")) as tree:
+            if index.get(paths.RUN_FILE) is not None:
+                raise UsageError(
+                    f"{folder} holds a run's results already",
+                    hint=f"the files are in {folder / paths.FILES}; or choose another folder",
+                )
+            files = Files(source, tree)
+            for result in source.results():
+                if result.state == "done":
+                    files.add(result)
+            files.finish()
+            index.save()
     except OSError as error:
-        raise CorralError(
-            f"{error.filename or folder}: results cannot be written: {error.strerror}",
-            hint="make room or mend the rights, then: corral collect; nothing is lost",
-        ) from error
+        raise _cannot_write(folder, error) from error
+    files.check_refused()
+    return files.count
 
 
-def write_as(source: Source, rule: str, to: BinaryIO) -> None:
-    """Write the done tasks' stdout by a rule, for `corral collect --as`."""
-    chosen = rules.rule(rule)
-    for result in source.results():
-        if result.state == "done":
-            with _opened(source, result.stdout) as data:
-                chosen(to, result, source.names, data)
+def remove(folder: Path) -> None:
+    """Remove what corral wrote into a results folder, and the folder if nothing else is in it.
+
+    Raises:
+        CorralError: Something cannot be removed.
+    """
+    if not folder.is_dir():
+        return
+    try:
+        tree_folder, prefix = folder / paths.FILES, f"{paths.FILES}/"
+        with closing(Index(folder)) as index, closing(Tree(tree_folder, index, prefix)) as tree:
+            tree.remove_unwanted()
+            for name in paths.WRITTEN:
+                if index.get(name) is not None:
+                    (folder / name).unlink(missing_ok=True)
+        (folder / paths.INDEX).unlink(missing_ok=True)
+        for empty in (tree_folder, folder):
+            with suppress(OSError):  # a user's own file keeps it
+                empty.rmdir()
+    except OSError as error:
+        raise _cannot_write(folder, error) from error
 
 
-class _Writer:
-    """One pass over a run."""
+def find_rule(name: str) -> AddResult:
+    """Find a rule that makes one stream of all results.
 
-    def __init__(self, source: Source, folder: Path, stack: contextlib.ExitStack) -> None:
-        self._source = source
-        self._folder = folder
-        self._output = _binary(stack, folder / "output.txt")
-        self._errors = _binary(stack, folder / "errors.txt")
-        self._missing = _text(stack, folder / "missing.txt")
-        names = source.names
-        self._results = tables.Table(
-            _text(stack, folder / "results.csv"), tables.result_heads(names)
+    Raises:
+        UsageError: There is none of that name.
+    """
+    found = RULES.get(name)
+    if found is None:
+        raise UsageError(
+            f"there is no collecting rule {name!r}", hint=f"one of: {', '.join(RULES)}"
         )
-        self._failed = tables.Table(_text(stack, folder / "failed.csv"), tables.failed_heads(names))
-        self._attempts = tables.Table(_text(stack, folder / "attempts.csv"), tables.ATTEMPTS)
-        _text(stack, folder / "run.toml").write(source.source)
-        self._rule: Rule = rules.rule(source.rule)
-        self._files = _Files(source, folder) if source.outputs else None
-        self._tried: dict[int, list[str]] = {}  # hosts of each task that failed
-        self._starts: dict[int, int] = {}
+    return found
 
-    def write(self) -> Collected:
-        done = missing = 0
-        failed: list[Result] = []
-        for result in self._source.results():
-            self._results.add(tables.result_row(result))
+
+def _claim_names(index: Index) -> None:
+    """Make the names beside ``files/`` ours, unless the user has something under one of them."""
+    for name in paths.WRITTEN:
+        if index.get(name) is not None:
+            index.want(name)
+        elif os.path.lexists(index.folder / name):
+            raise CorralError(
+                f"{index.folder / name} is there and not corral's, so it is not replaced",
+                hint="move it away, then: corral collect (or choose another place with -o)",
+            )
+    for name in paths.WRITTEN:
+        if index.get(name) is None:
+            index.add(Record(path=name))
+
+
+def _write_attempts(source: Source, folder: Path) -> tuple[int, table.HostsTried]:
+    """Write ``attempts.csv``; gives how many there are and which hosts had each task."""
+    tried = table.HostsTried()
+    count = 0
+    with drafts.replacing(folder / paths.ATTEMPTS) as file:
+        rows = table.Attempts(file)
+        for attempt in source.attempts():
+            rows.add(attempt)
+            tried.add(attempt)
+            count += 1
+    return count, tried
+
+
+def _write_results(source: Source, folder: Path, tried: table.HostsTried, files: Files) -> _Tally:
+    """Write all that is made from the tasks, in one pass over them."""
+    add = find_rule(source.rule)
+    tasks = done = failed = 0
+    with ExitStack() as stack:
+        output, errors, missing, failed_file, results_file = (
+            stack.enter_context(drafts.replacing(folder / name))
+            for name in (paths.OUTPUT, paths.ERRORS, paths.MISSING, paths.FAILED, paths.RESULTS)
+        )
+        rows = table.Results(results_file, source.names)
+        failures = table.Failures(failed_file, source, tried)
+        for result in source.results():
+            tasks += 1
+            rows.add(result)
             if result.state == "done":
                 done += 1
-                self._add(result)
+                add(output, source, result)
+                files.add(result)
             else:
-                missing += 1
-                self._missing.write(f"{result.number}\t{result.state}\n")
-                if result.state == "failed":
-                    self._add_errors(result)
-                    self._tried[result.number] = []
-                    failed.append(_without_bytes(result))
-        for attempt in self._source.attempts():
-            self._attempts.add(tables.attempt_row(attempt))
-            if attempt.task in self._tried:
-                hosts = self._tried[attempt.task]
-                self._starts[attempt.task] = self._starts.get(attempt.task, 0) + 1
-                if attempt.host not in hosts:
-                    hosts.append(attempt.host)
-        for result in failed:
-            self._failed.add(
-                tables.failed_row(
-                    result,
-                    result.stderr.inline,
-                    self._tried[result.number],
-                    self._starts.get(result.number, 0),
-                )
-            )
-        if self._files is not None:
-            self._files.finish()
-        return Collected(done=done, missing=missing)
-
-    def _add(self, result: Result) -> None:
-        if result.stdout.size or self._rule is rules.blocks:
-            with _opened(self._source, result.stdout) as data:
-                self._rule(self._output, result, self._source.names, data)
-        self._add_errors(result)
-        if self._files is not None:
-            self._files.add(result)
-
-    def _add_errors(self, result: Result) -> None:
-        if result.stderr.size:
-            with _opened(self._source, result.stderr) as data:
-                rules.tagged(self._errors, result, self._source.names, data)
+                missing.write(f"{result.number}\t{result.state}\n".encode())
+            if result.state == "failed":
+                failed += 1
+                failures.add(result)
+            if result.state in ("done", "failed"):
+                tagged.add_errors(errors, source, result)
+        return _Tally(tasks=tasks, done=done, failed=failed, output_bytes=output.tell())
 
 
-def _without_bytes(result: Result) -> Result:
-    """Keep of a failed task only what failed.csv quotes: there may be many of them."""
-    tail = Captured(size=result.stderr.size, inline=result.stderr.inline[-TAIL:])
-    return msgspec.structs.replace(result, stdout=Captured(), stderr=tail, files=())
-
-
-class _Files:
-    """The folder ``files/``: what came home, where the templates say."""
-
-    def __init__(self, source: Source, folder: Path) -> None:
-        self._source = source
-        self._root = folder / "files"
-        self._index_path = folder / INDEX
-        self._before = _read_index(self._index_path)
-        self._now: dict[str, list[object]] = {}
-        self._keep = all(
-            paths.keeps_names(template, source.names, source.reps) for template in source.outputs
-        )
-
-    def add(self, result: Result) -> None:
-        """Put a task's files where they belong; one that lies there unchanged costs a stat."""
-        for file in result.files:
-            if not paths.safe(file.name):
-                raise CorralError(
-                    f"task {result.number} sent a file named {file.name!r}, which is refused",
-                    hint="a declared output lies in the task's own folder",
-                )
-            where = paths.place(file.name, result.number, keep=self._keep)
-            if where in self._now:  # equal settings claim one name
-                where = paths.place(file.name, result.number, keep=False)
-            self._put(where, file)
-
-    def finish(self) -> None:
-        """Remove what we once wrote and is no result any more; write the index."""
-        for where in self._before.keys() - self._now.keys():
-            path = self._root / where
-            if _inside(self._root, path):
-                path.unlink(missing_ok=True)
-                _remove_empty(path.parent, self._root)
-        temporary = self._index_path.with_name(f"{INDEX}.{os.getpid()}")
-        temporary.write_text(json.dumps(self._now))
-        temporary.replace(self._index_path)
-
-    def _put(self, where: str, file: ResultFile) -> None:
-        path = self._root / where
-        known = self._before.get(where)
-        if known is not None and known[0] == file.sha256 and _stamp(path) == known[1]:
-            self._now[where] = known
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not _inside(self._root, path):
-            raise CorralError(
-                f"{path}: a link leads out of the results folder", hint="remove the link"
-            )
-        temporary = path.with_name(f".{os.getpid()}.part")
-        try:
-            with self._source.open_file(file) as data, temporary.open("wb") as copy:
-                _copy(data, copy)
-            temporary.chmod(file.mode & 0o777)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        self._now[where] = [file.sha256, _stamp(path)]
-
-
-def _copy(data: BinaryIO, copy: BinaryIO) -> None:
-    """Copy in the kernel where it can, sharing the blocks where the file system can."""
-    try:
-        while os.copy_file_range(data.fileno(), copy.fileno(), 1 << 30):
-            pass
-    except (AttributeError, OSError):
-        data.seek(0)
-        copy.seek(0)
-        copy.truncate()
-        shutil.copyfileobj(data, copy, CHUNK)
-
-
-def _read_index(path: Path) -> dict[str, list[object]]:
-    try:
-        found: dict[str, list[object]] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _stamp(path: Path) -> list[int] | None:
-    """Give size and time of change of a plain file, None for anything else."""
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return [status.st_size, status.st_mtime_ns] if os.path.isfile(path) else None  # noqa: PTH113
-
-
-def _inside(root: Path, path: Path) -> bool:
-    """Say whether no link on the way leads out of ``root``."""
-    return path.parent.resolve().is_relative_to(root.resolve())
-
-
-def _remove_empty(folder: Path, root: Path) -> None:
-    while folder != root:
-        try:
-            folder.rmdir()
-        except OSError:
-            return  # not empty: a user's own file, or another task's
-        folder = folder.parent
-
-
-@contextlib.contextmanager
-def _opened(source: Source, captured: Captured) -> Iterator[BinaryIO]:
-    if not captured.sha256:
-        yield io.BytesIO(captured.inline)
-        return
-    with source.open(captured) as file:
-        yield file
-
-
-def _binary(stack: contextlib.ExitStack, path: Path) -> BinaryIO:
-    file: BinaryIO = stack.enter_context(_replacing(path, "wb"))
-    return file
-
-
-def _text(stack: contextlib.ExitStack, path: Path) -> TextIO:
-    file: TextIO = stack.enter_context(_replacing(path, "w"))
-    return file
-
-
-@contextlib.contextmanager
-def _replacing(path: Path, mode: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    """Open a file that takes its place only if everything went well."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    settings = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
-    try:
-        with temporary.open(mode, **settings) as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _cannot_write(folder: Path, error: OSError) -> CorralError:
+    named = [str(name) for name in (error.filename2, error.filename) if name is not None]
+    inside = [name for name in named if name.startswith(str(folder)) and not name.endswith(".part")]
+    shown = inside[0] if inside else folder
+    return CorralError(
+        f"{shown}: results cannot be written: {error.strerror or error}",
+        hint=_HINTS.get(error.errno),
+    )

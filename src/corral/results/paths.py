@@ -1,48 +1,153 @@
-"""Where in ``files/`` does a declared output lie, and may its name be trusted?"""
+"""Where in a results folder does a thing stand? Decided from templates and names, never from a disk."""
 
 from __future__ import annotations
 
-import posixpath
-from typing import TYPE_CHECKING
-
-from corral.model.base import Frozen
+import fnmatch
+import glob
+import re
+from itertools import chain, count
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
-DIRECTORY, PATTERN = "/", "*?["
-EVERY = frozenset({"task", "ticket"})  # references that no two tasks share
+    from corral.model.task import Result
+    from corral.results.source import OutputTemplate
+
+RESULTS = "results.csv"
+OUTPUT = "output.txt"
+ERRORS = "errors.txt"
+ATTEMPTS = "attempts.csv"
+FAILED = "failed.csv"
+MISSING = "missing.txt"
+RUN_FILE = "run.toml"
+FILES = "files"
+INDEX = ".written.jsonl"  # what corral wrote into the folder; see index.py
+
+WRITTEN = (RUN_FILE, ATTEMPTS, RESULTS, OUTPUT, ERRORS, FAILED, MISSING)  # beside files/
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
-class OutputTemplate(Frozen, kw_only=True):
-    """A declared output as it was typed: what tells whether its names can be kept."""
+def keeps_name(pattern_names: Collection[str], axis_names: Collection[str], reps: int) -> bool:
+    """Say whether an output's text tells all tasks apart, so that its files keep their names.
 
-    text: str
-    names: frozenset[str]  # of the axes and built-ins that it uses
-
-
-def keeps_names(template: OutputTemplate, names: Sequence[str], reps: int) -> bool:
-    """Say whether the template alone keeps the files of any two tasks apart.
-
-    Decided from the template, never from what arrives: so that the same file lies in the same
-    place whichever tasks are done.
+    It does if it uses every axis, and ``rep`` where there are replicates. An axis that is called
+    ``rep`` hides the replicate's number: then no text can.
     """
-    needed = {*names, *(["rep"] if reps > 1 else [])}
-    return bool(template.names & EVERY) or needed <= template.names
+    if reps > 1 and "rep" in axis_names:
+        return False
+    needed = {*axis_names, "rep"} if reps > 1 else set(axis_names)
+    return needed <= set(pattern_names)
 
 
-def place(name: str, task: int, *, keep: bool) -> str:
-    """Say where below ``files/`` a task's file lies."""
-    return name if keep else f"{task}/{name}"
+def is_safe(name: str) -> bool:
+    """Say whether a name stays inside the folder it is put in, and can be a file's."""
+    return "\0" not in name and not any(step in ("", ".", "..") for step in name.split("/"))
 
 
-def safe(name: str) -> bool:
-    """Say whether a name that came from a host stays below the folder it is put in."""
-    steps = name.split("/")
+def matches(name: str, pattern: str) -> bool:
+    """Say whether a path fits a glob: ``*`` stays within one name, ``**`` crosses folders."""
+    return _fits(name.split("/"), pattern.split("/"))
+
+
+class Layout:
+    """Gives each declared file its place under ``files/``, and each place only once.
+
+    A kept name is the place itself, any other file stands under its task's number. Of two tasks
+    that claim one place (equal settings, a format that rounds) the later one's file stands under
+    its number too; should even that be taken, under ``7_``, ``7__``, …
+    """
+
+    def __init__(
+        self, outputs: Sequence[OutputTemplate], names: tuple[str, ...], reps: int
+    ) -> None:
+        self._names = names
+        patterns = [_pattern(output, names, reps) for output in outputs]
+        self._patterns = sorted(patterns, key=lambda pattern: -pattern.literal)
+        self._files = {INDEX}
+        self._folders: set[str] = set()
+
+    def places(self, result: Result, name: str) -> Iterator[str]:
+        """Give the free places for a task's file, the right one first."""
+        numbered = (f"{result.number}{'_' * n}/{name}" for n in count())
+        kept = [name] if self._keeps(result, name) else []
+        return (place for place in chain(kept, numbered) if self._is_free(place))
+
+    def claim(self, place: str) -> None:
+        """Take a place that `places` gave."""
+        self._files.add(place)
+        self._folders.update(_folders(place))
+
+    def _is_free(self, place: str) -> bool:
+        return (
+            place not in self._files
+            and place not in self._folders
+            and not any(folder in self._files for folder in _folders(place))
+        )
+
+    def _keeps(self, result: Result, name: str) -> bool:
+        """Find the template that a file comes from: the one with the most text of its own.
+
+        Where several fit, those that fit with the task's very values go first: with T = -1,
+        ``-1.txt`` is of ``{T}.txt``, not of ``{T}-{s}.txt``.
+        """
+        found = [pattern for pattern in self._patterns if _is_of(name, pattern.loose)]
+        if len(found) > 1:
+            known = self._known(result)
+            exact = [pattern for pattern in found if _is_of(name, _filled(pattern.text, known))]
+            found = exact or found
+        return bool(found) and found[0].keeps
+
+    def _known(self, result: Result) -> dict[str, str]:
+        built_in = {
+            "rep": str(result.rep),
+            "task": str(result.number),
+            "host": result.host,
+            "ticket": result.ticket,
+        }
+        return built_in | dict(zip(self._names, result.values, strict=True))
+
+
+class _Pattern(NamedTuple):
+    text: str
+    loose: str  # a glob that fits whatever the values are
+    literal: int  # characters of its own
+    keeps: bool
+
+
+def _pattern(output: OutputTemplate, names: tuple[str, ...], reps: int) -> _Pattern:
+    loose = _filled(output.text, {})
+    return _Pattern(
+        text=output.text,
+        loose=loose,
+        literal=len(loose.replace("*", "")),
+        keeps=keeps_name(output.names, names, reps),
+    )
+
+
+def _filled(text: str, known: dict[str, str]) -> str:
+    """Put values into a template, ``*`` where a value is not known; the rest stays a glob."""
+    return _PLACEHOLDER.sub(
+        lambda match: glob.escape(known[match[1]]) if match[1] in known else "*", text
+    )
+
+
+def _is_of(name: str, pattern: str) -> bool:
+    """Say whether a file may come from an output; values and a folder's files may hold slashes."""
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"{pattern}/*")
+
+
+def _folders(place: str) -> list[str]:
+    steps = place.split("/")
+    return ["/".join(steps[:n]) for n in range(1, len(steps))]
+
+
+def _fits(steps: list[str], pattern: list[str]) -> bool:
+    if not pattern:
+        return not steps
+    if pattern[0] == "**":
+        return any(_fits(steps[n:], pattern[1:]) for n in range(len(steps) + 1))
     return (
-        bool(name)
-        and "\0" not in name
-        and not name.startswith("/")
-        and all(step not in ("", ".", "..") for step in steps)
-        and posixpath.normpath(name) == name
+        bool(steps) and fnmatch.fnmatchcase(steps[0], pattern[0]) and _fits(steps[1:], pattern[1:])
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence  # noqa: TC003
-
 from typing import NamedTuple
 
 NEVER_WORKED = 3  # failures blamed on a host without any success

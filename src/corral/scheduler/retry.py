@@ -10,7 +10,7 @@ DEFAULT_RETRIES = 2
 HOST_KINDS = frozenset({"spawn", "env"})  # these blame the host
 
 
-class Failure(Frozen, kw_only=True):
+class Failure(Frozen, frozen=True, kw_only=True):
     """What the policy must know of an attempt that failed or was rejected."""
 
     kind: str | None  # None: the result was rejected by a check
@@ -22,7 +22,7 @@ class Failure(Frozen, kw_only=True):
     others: int  # usable other hosts
 
 
-class Decision(Frozen, kw_only=True):
+class Decision(Frozen, frozen=True, kw_only=True):
     """What to do with the task and whom the failure is charged to."""
 
     blame: Literal["host", "task"]

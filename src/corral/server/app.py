@@ -30,13 +30,12 @@ LAST_WORDS_S = 0.01  # answers that are on their way get out before the connecti
 
 def routes(master: Master) -> Starlette:
     """List the doors for users; all of them need the user's token (`App`)."""
+    import msgspec
     from starlette.applications import Starlette
     from starlette.routing import Route
 
     from corral.errors import CorralError
     from corral.server import rest
-
-    import msgspec
 
     app = Starlette(
         routes=[
@@ -78,9 +77,7 @@ class App:
             await _refuse(send)
 
 
-async def serve(
-    folder: StateFolder, store: Store, job: Callable[[Master], Awaitable[T]]
-) -> T:
+async def serve(folder: StateFolder, store: Store, job: Callable[[Master], Awaitable[T]]) -> T:
     """Be the master of a state folder while ``job`` goes on; the caller holds its lock."""
     opened: list[Listener] = []
 

@@ -53,7 +53,7 @@ class Listener:
 
         The socket is bound from inside its folder: its path may be longer than 107 bytes.
         """
-        path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)  # noqa: ASYNC240  (a local folder: microseconds)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             server = await asyncio.get_running_loop().create_unix_server(

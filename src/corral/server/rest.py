@@ -77,6 +77,4 @@ def _run(request: Request) -> RunId:
 
 
 def _json(value: object, *, status: int = 200) -> Response:
-    return Response(
-        msgspec.json.encode(value), status_code=status, media_type="application/json"
-    )
+    return Response(msgspec.json.encode(value), status_code=status, media_type="application/json")

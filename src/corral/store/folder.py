@@ -35,7 +35,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 """WAL shares memory between processes, which no network file system carries; it corrupts unseen."""
 
 
-class MasterAddress(Frozen, kw_only=True):
+class MasterAddress(Frozen, frozen=True, kw_only=True):
     """What ``master.json`` says."""
 
     pid: int
@@ -92,7 +92,7 @@ class StateFolder:
     @property
     def owner(self) -> Owner:
         """The folder's own name on hosts: not secret, never two alike."""
-        import hashlib  # noqa: PLC0415  (only what starts agents asks)
+        import hashlib
 
         return ids.Owner(hashlib.sha256(b"owner" + self.secret).hexdigest()[:12])
 

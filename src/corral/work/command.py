@@ -40,22 +40,28 @@ _JOINED = (
 _INTERPRETER = re.compile(
     r"(python|pypy)[\d.]*|Rscript|ba?sh|dash|zsh|ksh|perl|ruby|node|julia|octave|lua[\d.]*"
 )
-_SYSTEM = ("/bin/", "/sbin/", "/usr/", "/lib", "/opt/", "/nix/", "/snap/", "/etc/", "/proc/", "/dev/")
+_SYSTEM = (
+    "/bin/",
+    "/sbin/",
+    "/usr/",
+    "/lib",
+    "/opt/",
+    "/nix/",
+    "/snap/",
+    "/etc/",
+    "/proc/",
+    "/dev/",
+)
 _KEYWORDS = frozenset(
-    "if then else elif fi for while until do done case esac in function select time ! { } [[".split()
+    ["if", "then", "else", "elif", "fi", "for", "while", "until", "do", "done", "case", "esac", "in", "function", "select", "time", "!", "{", "}", "[["]
 )
 _BUILT_IN_COMMANDS = _KEYWORDS | frozenset(
-    (
-        "cd export set unset source . : eval exec exit return shift trap type ulimit umask wait alias"
-        " unalias bg fg jobs read readonly local declare typeset let printf pwd kill command getopts"
-        " hash times break continue history builtin enable shopt disown logout mapfile pushd popd"
-        " dirs caller compgen complete coproc suspend bind help fc"
-    ).split()
+    ["cd", "export", "set", "unset", "source", ".", ":", "eval", "exec", "exit", "return", "shift", "trap", "type", "ulimit", "umask", "wait", "alias", "unalias", "bg", "fg", "jobs", "read", "readonly", "local", "declare", "typeset", "let", "printf", "pwd", "kill", "command", "getopts", "hash", "times", "break", "continue", "history", "builtin", "enable", "shopt", "disown", "logout", "mapfile", "pushd", "popd", "dirs", "caller", "compgen", "complete", "coproc", "suspend", "bind", "help", "fc"]
 )
 _SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./:=,+@%^-")
 
 
-class Parsed(Frozen, kw_only=True):
+class Parsed(Frozen, frozen=True, kw_only=True):
     """A command with what parsing it brought to light."""
 
     command: Command
@@ -90,7 +96,9 @@ def parse(
     """
     _check_words(typed, folder)
     if reps < 1:
-        raise UsageError(f"-r {reps}: at least one replicate", hint="-r 10 runs each setting 10 times")
+        raise UsageError(
+            f"-r {reps}: at least one replicate", hint="-r 10 runs each setting 10 times"
+        )
     parser = _Parser(typed, folder=folder, declared=declared or {}, here=here)
     return parser.parse(reps=reps, shell=shell, outputs=outputs)
 
@@ -203,7 +211,9 @@ class _Parser:
         if text[at] != "{":
             return None
         spot = None if self.line is None else self.line.spots[at]
-        if (spot is not None and spot.shells) or (spot is None and text[at - 1 : at] in ("$", "\\")):
+        if (spot is not None and spot.shells) or (
+            spot is None and text[at - 1 : at] in ("$", "\\")
+        ):
             return None
         inner = _closing(text, at + 1) if text.startswith("{{", at) else None
         doubled = inner is not None and text.startswith("}}", inner)
@@ -378,7 +388,8 @@ class _Parser:
         if name.isdigit():
             return self._numbered(brace, int(name), dotted, form)
         if name not in self.axes and name not in BUILT_INS:
-            return self._unknown(brace, name)
+            self._unknown(brace, name)
+            return None
         return self._known(brace, name, dotted, form)
 
     def _known(self, brace: _Brace, name: str, dotted: str, form: str | None) -> Ref | None:
@@ -416,10 +427,12 @@ class _Parser:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
         if brace.quoted:
             if near and abs(len(near[0]) - len(name)) <= 1:
-                self.notes.append(f"{{{brace.content}}} is left as text; did you mean {{{near[0]}}}?")
+                self.notes.append(
+                    f"{{{brace.content}}} is left as text; did you mean {{{near[0]}}}?"
+                )
             return
         joined, before = self._before(brace)
-        flag = before if not joined else joined
+        flag = joined or before
         if near:
             hint = f"did you mean {{{near[0]}}}?"
         elif flag.startswith("-"):
@@ -443,7 +456,9 @@ class _Parser:
             fixed = _fixed(pattern)
             if fixed is not None:
                 if not self.folder.is_file(fixed):
-                    raise self._error(brace, f"{fixed}: there is no such file here", "check the name")
+                    raise self._error(
+                        brace, f"{fixed}: there is no such file here", "check the name"
+                    )
                 self.ship.append(fixed)
         return Mark(kind="in" if kind == "<" else "out", pattern=pattern, place=brace.place)
 
@@ -516,7 +531,9 @@ class _Parser:
                 if where in shipped:
                     self._ship(where, path)
                 elif self._is_ours(path) and path not in self.ship:
-                    self.notes.append(f"{path} is here and not shipped: {{<{path}}} or --push {path}")
+                    self.notes.append(
+                        f"{path} is here and not shipped: {{<{path}}} or --push {path}"
+                    )
 
     def _simple_commands(self) -> Iterator[list[tuple[tuple[int, int], str]]]:
         """List the plain words of each simple command, with where they stand."""
@@ -532,7 +549,9 @@ class _Parser:
                 rest = rest[1:]
             yield rest
 
-    def _shipped_words(self, command: Sequence[tuple[tuple[int, int], str]]) -> set[tuple[int, int]]:
+    def _shipped_words(
+        self, command: Sequence[tuple[tuple[int, int], str]]
+    ) -> set[tuple[int, int]]:
         if not command:
             return set()
         where, program = command[0]
@@ -567,9 +586,9 @@ class _Parser:
 
     def _note_values(self) -> None:
         for axis in self.axes.values():
-            if isinstance(axis, Listed) and any(value.startswith("-") for value in axis.values):
-                if not all(_NUMBER.fullmatch(v) for v in axis.values if v.startswith("-")):
-                    self.notes.append(f"values of {axis.name} begin with -: put -- before them?")
+            values = axis.values if isinstance(axis, Listed) else ()
+            if any(value.startswith("-") and not _NUMBER.fullmatch(value) for value in values):
+                self.notes.append(f"values of {axis.name} begin with -: put -- before them?")
         self.notes = list(dict.fromkeys(self.notes))
 
     def _refuse_forbidden(self, brace: _Brace) -> None:

@@ -38,21 +38,21 @@ class Setting(NamedTuple):
     cpus: int
 
 
-class RenderedOutput(Frozen, kw_only=True):
+class RenderedOutput(Frozen, frozen=True, kw_only=True):
     """A file that the task declares it will write."""
 
     name: str
     kind: Literal["file", "glob", "dir"]
 
 
-class RenderedInput(Frozen, kw_only=True):
+class RenderedInput(Frozen, frozen=True, kw_only=True):
     """A file that only this task gets."""
 
     source: str  # as typed, relative to the command's folder
     place: str  # where it stands in the task's folder
 
 
-class Rendered(Frozen, kw_only=True):
+class Rendered(Frozen, frozen=True, kw_only=True):
     """A task's command: ``argv`` without a shell, or a ``line`` for one."""
 
     argv: tuple[str, ...] | None
@@ -189,9 +189,7 @@ class Renderer:
                 return _constant(SLOT_MARK)
             case _:
                 return lambda setting: str(
-                    identity.seed(
-                        identity.settings(names, setting.values), setting.rep, setting.k
-                    )
+                    identity.seed(identity.settings(names, setting.values), setting.rep, setting.k)
                 )
 
 

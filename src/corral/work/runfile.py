@@ -11,6 +11,8 @@ import re
 import tomllib
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from corral.errors import UsageError
 from corral.model.base import Frozen
 from corral.units import seconds
@@ -19,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-class RunFile(Frozen, kw_only=True):
+class RunFile(Frozen, frozen=True, kw_only=True):
     """What a run file says; None = it does not say."""
 
     run: tuple[str, ...]  # one word = a shell line, several = an argument vector
     name: str | None = None
     reps: int = 1
-    sweep: dict[str, str | tuple[str, ...]] = {}  # text as after -p, or the values themselves
+    sweep: dict[str, str | tuple[str, ...]] = msgspec.field(default_factory=dict)  # text as after -p, or the values themselves
     push: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     timeout: str | None = None
@@ -69,7 +71,18 @@ def dump(file: RunFile) -> str:
     """Write the run file that says the same; `load` of it gives ``file`` again."""
     lines = [f"run = {_toml(file.run[0] if len(file.run) == 1 else file.run)}"]
     plain = RunFile(run=file.run)
-    for key in ("name", "reps", "push", "outputs", "timeout", "retries", "slots", "shell", "here", "out"):
+    for key in (
+        "name",
+        "reps",
+        "push",
+        "outputs",
+        "timeout",
+        "retries",
+        "slots",
+        "shell",
+        "here",
+        "out",
+    ):
         value = getattr(file, key)
         if value != getattr(plain, key):
             lines.append(f"{key} = {_toml(value)}")
@@ -141,7 +154,9 @@ def _axis_problems(name: str, value: object) -> list[tuple[str, str, str]]:
     listed = (
         isinstance(value, list)
         and bool(value)
-        and all(isinstance(item, str | int | float) and not isinstance(item, bool) for item in value)
+        and all(
+            isinstance(item, str | int | float) and not isinstance(item, bool) for item in value
+        )
     )
     if single or listed:
         return []

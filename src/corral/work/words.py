@@ -18,7 +18,7 @@ _HEREDOC = re.compile(r"<<(-?)\s*(\\?)(['\"]?)([\w.+-]+)\3")
 _BREAKS = frozenset(" \t\n;&|()<>")
 
 
-class Spot(Frozen, kw_only=True):
+class Spot(Frozen, frozen=True, kw_only=True):
     """How a character stands in its line."""
 
     place: Place
@@ -27,7 +27,7 @@ class Spot(Frozen, kw_only=True):
     shells: bool  # belongs to ${…}, $'…' or is escaped: never a brace of ours
 
 
-class Word(Frozen, kw_only=True):
+class Word(Frozen, frozen=True, kw_only=True):
     """An unquoted word of a simple command."""
 
     start: int
@@ -37,7 +37,7 @@ class Word(Frozen, kw_only=True):
     index: int  # which word of it
 
 
-class Line(Frozen, kw_only=True):
+class Line(Frozen, frozen=True, kw_only=True):
     """A shell line with what is known of its characters."""
 
     text: str

@@ -1,0 +1,60 @@
+# `make` lists the targets. Everything lands in .venv; only `system-deps` touches the machine.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+BIN := .venv/bin
+DEV := hypothesis import-linter mypy pyright pytest pytest-timeout pytest-xdist ruff vermin
+WORKERS ?= 2
+
+.PHONY: help demo test unit check fix bench sim system-deps clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/ready: pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "corral needs Python 3.11 or newer with venv"; echo "  try: apt-get install python3-venv"; exit 1; }
+	@echo "setting up .venv with $(PYTHON)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/dev: .venv/ready
+	@$(BIN)/pip install --quiet --disable-pip-version-check $(DEV)
+	@touch $@
+
+demo: .venv/ready ## set up and run the main job: the Ising model on all cores
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/ising/demo.py
+
+test: .venv/dev ## everything (says what is left out, fails on that under CI)
+	@$(BIN)/python -m tests.parts
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -q
+
+unit: .venv/dev ## what needs no servers, no root and less than a minute
+	$(BIN)/pytest -q -m "not slow and not system" tests/unit tests/grammar tests/results
+
+check: .venv/dev ## format, lint, types, layers, the agent's Python
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/vermin --quiet --no-tips --violations -t=3.6- src/corral/agent.py
+
+fix: .venv/dev ## mend what can be mended by itself
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+SEEDS ?= 300
+sim: .venv/dev ## simulate: SEEDS=300 of them, or SEED=n alone
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+bench: .venv/ready ## measure against a floor and the peers; prints ratios
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks
+
+system-deps: ## Debian packages that tests need (root); starts no service
+	@./tools/system-deps
+
+clean: ## remove what make made
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,75 @@
+"""``corral logs``: what tasks wrote, on stdout and stderr."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from corral.cli import output
+from corral.cli.select import select
+from corral.engine import queries
+
+if TYPE_CHECKING:
+    from corral.model.task import Captured, Result
+    from corral.store.blobs import Blobs
+
+
+@output.verb("logs")
+@output.run_argument
+@click.argument("which", nargs=-1, metavar="[TASKS]...")
+@click.option("--stdout", "only", flag_value="stdout", help="Only what went to stdout.")
+@click.option("--stderr", "only", flag_value="stderr", help="Only what went to stderr.")
+@output.json_option
+def command(run: str, which: tuple[str, ...], *, only: str | None, as_json: bool) -> None:
+    """Print what tasks of RUN wrote: stdout to stdout, stderr to stderr, in order.
+
+    Of a failed task, what its latest attempt wrote. `corral logs 7` is task 7 of the last run.
+    """
+    run, which = output.run_then_tasks(run, which)
+    client = output.client()
+    blobs = client.folder.blobs
+    with client.reader() as reader:
+        found = queries.find_run(reader, run)
+        tasks = select(reader, found, which)
+        if as_json:
+            shown = [_as_json(queries.result(reader, task), blobs) for task in tasks]
+            output.print_json({"run": found.name, "logs": shown})
+            return
+        for task in tasks:
+            result = queries.result(reader, task)
+            if only != "stderr":
+                _write(result.stdout, blobs, sys.stdout.buffer)
+            if only != "stdout":
+                to = sys.stdout.buffer if only == "stderr" else sys.stderr.buffer
+                _write(result.stderr, blobs, to)
+        waiting = [task.number for task in tasks if task.state in ("waiting", "active")]
+    if waiting and len(waiting) == len(tasks):
+        output.talk(f"no output yet: task {waiting[0]} has not ended")
+
+
+def _write(captured: Captured, blobs: Blobs, to: BinaryIO) -> None:
+    if captured.sha256:
+        with blobs.open(captured.sha256) as file:
+            shutil.copyfileobj(file, to)
+    else:
+        to.write(captured.inline)
+    to.flush()
+
+
+def _as_json(result: Result, blobs: Blobs) -> dict[str, object]:
+    return {
+        "task": result.number,
+        "state": result.state,
+        "stdout": _text(result.stdout, blobs),
+        "stderr": _text(result.stderr, blobs),
+    }
+
+
+def _text(captured: Captured, blobs: Blobs) -> str:
+    if not captured.sha256:
+        return captured.inline.decode(errors="replace")
+    with blobs.open(captured.sha256) as file:
+        return file.read().decode(errors="replace")

@@ -1,0 +1,84 @@
+"""``corral show``: everything about one task, with the command to repeat it by hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from corral.cli import output
+from corral.cli.output import plain
+from corral.engine import queries
+from corral.units import show_size
+from corral.work.render import Renderer, Setting
+
+if TYPE_CHECKING:
+    from corral.model.run import Run
+    from corral.model.task import Result, Task, TaskDetail
+    from corral.store.base import Reader
+
+
+@output.verb("show")
+@click.argument("run_and_task", nargs=-1, metavar="[RUN] TASK")
+@output.json_option
+def command(run_and_task: tuple[str, ...], *, as_json: bool) -> None:
+    """Show all about task number TASK of RUN: parameters, attempts, command, what it left."""
+    run, number = output.run_and_task(run_and_task)
+    with output.client().reader() as reader:
+        found = queries.find_run(reader, run)
+        task = queries.task(reader, found, number)
+        text = command_of(reader, found, task)
+        detail = queries.task_detail(reader, found, number, command=text)
+        result = queries.result(reader, task)
+    if as_json:
+        output.print_json({"run": found.name, "detail": detail, "result": result})
+        return
+    _show(found, detail, result)
+
+
+def command_of(reader: Reader, run: Run, task: Task) -> str:
+    """Write a task's command as a person would type it."""
+    renderer = Renderer(queries.generation(reader, run).command)
+    k = queries.replicate(reader, task)
+    ticket = f"{run.id}-{run.generation}-{task.number}-{max(1, task.attempts)}"
+    return renderer.text(
+        Setting(task.values, task.rep, k, task.number, ticket, task.host or "localhost", 1)
+    )
+
+
+def _show(run: Run, detail: TaskDetail, result: Result) -> None:
+    task = detail.task
+    values = " ".join(f"{n}={v}" for n, v in zip(detail.names, task.values, strict=True))
+    lines = [
+        ("task", f"{task.number} of {run.name}: {task.state}"),
+        ("parameters", f"{values} rep={task.rep}".strip()),
+        ("command", detail.command),
+    ]
+    if task.reason:
+        lines.append(("reason", task.reason))
+    lines.append(
+        ("stdout", f"{show_size(result.stdout.size)}: corral logs {run.name} {task.number}")
+    )
+    lines.append(("stderr", show_size(result.stderr.size)))
+    lines += [("file", f"{file.name} ({show_size(file.size)})") for file in result.files]
+    width = max(len(head) for head, _ in lines)
+    for head, text in lines:
+        click.echo(f"{head.ljust(width)}  {plain(text)}")
+    click.echo()
+    output.print_table(
+        ("attempt", "reason", "host", "slot", "state", "started", "seconds", "exit", "why"),
+        [
+            (
+                attempt.number,
+                attempt.reason,
+                attempt.host,
+                attempt.slot,
+                attempt.outcome or attempt.state,
+                output.when(attempt.started),
+                attempt.seconds,
+                attempt.exit,
+                attempt.message or attempt.kind or "",
+            )
+            for attempt in detail.attempts
+        ],
+    )

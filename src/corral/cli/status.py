@@ -1,0 +1,66 @@
+"""``corral status``: how a run stands, on one screen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from corral.cli import output
+from corral.cli.follow import relative
+from corral.cli.output import plain
+from corral.engine import queries
+from corral.model.run import TASK_STATES
+from corral.units import show_seconds
+
+if TYPE_CHECKING:
+    from corral.model.host import Host
+    from corral.model.run import Run
+
+
+@output.verb("status")
+@output.run_argument
+@output.json_option
+def command(run: str, *, as_json: bool) -> None:
+    """Show how RUN (the last one, if none is named) stands."""
+    client = output.client()
+    with client.reader() as reader:
+        found = queries.find_run(reader, run)
+        hosts = queries.hosts(reader)
+        running = queries.running(reader, found)
+    served = client.folder.master() is not None
+    if as_json:
+        output.print_json({"run": found, "hosts": hosts, "running": len(running), "master": served})
+        return
+    _show(found, hosts, served=served)
+
+
+def _show(run: Run, hosts: list[Host], *, served: bool) -> None:
+    counts = ", ".join(f"{run.counts[state]} {state}" for state in TASK_STATES if run.counts[state])
+    rows = [
+        ("run", f"{run.name} ({run.id}), generation {run.generation}"),
+        ("state", run.state + (f": {plain(run.reason)}" if run.reason else "")),
+        ("tasks", f"{run.tasks}: {counts or 'none'}"),
+        ("command", " ".join(run.words)),
+        ("started", output.when(run.opened or run.created)),
+        ("ended", output.when(run.ended)),
+        ("a task takes", "-" if run.typical_s is None else show_seconds(run.typical_s)),
+        ("results", relative(run.options.out)),
+    ]
+    rows += [
+        (
+            "host",
+            f"{host.name}: {host.state}, {host.slots} slots, {host.running} running"
+            + (f", {plain(host.reason)}" if host.reason else ""),
+        )
+        for host in hosts
+    ]
+    width = max(len(head) for head, _ in rows)
+    for head, text in rows:
+        click.echo(f"{head.ljust(width)}  {plain(text)}")
+    if not served and run.state in ("open", "preparing"):
+        output.talk(f"nobody serves it: corral resume {run.name} goes on")
+    elif run.state == "paused":
+        output.talk(f"go on: corral unpause {run.name}")
+    elif run.state == "halted":
+        output.talk(f"go on: corral resume {run.name}")

@@ -1,0 +1,115 @@
+"""``corral why``: in a sentence, why a task or a run is as it is, and what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from corral.cli import output
+from corral.cli.output import plain
+from corral.engine import queries
+from corral.units import show_seconds
+
+if TYPE_CHECKING:
+    from corral.model.run import Run
+    from corral.model.task import TaskDetail
+    from corral.store.base import Reader
+
+EVENTS = 10
+
+
+@output.verb("why")
+@click.argument("run_and_task", nargs=-1, metavar="[RUN] [TASK]")
+@output.json_option
+def command(run_and_task: tuple[str, ...], *, as_json: bool) -> None:
+    """Say why task TASK of RUN is as it is; without a task, why the run is."""
+    client = output.client()
+    served = client.folder.master() is not None
+    with client.reader() as reader:
+        run, number = output.run_maybe_task(reader, run_and_task)
+        if number is None:
+            sentences = _of_run(run, served=served)
+            tickets = []
+        else:
+            detail = queries.task_detail(reader, run, number)
+            sentences = _of_task(reader, run, detail, served=served)
+            tickets = [attempt.ticket for attempt in detail.attempts]
+        events = (
+            queries.events(reader, run, limit=EVENTS)
+            if number is None
+            else [event for ticket in tickets for event in queries.events_of(reader, ticket)]
+        )
+    if as_json:
+        output.print_json({"run": run.name, "task": number, "why": sentences, "events": events})
+        return
+    for sentence in sentences:
+        click.echo(plain(sentence))
+    for event in events:
+        tail = f": {event.text}" if event.text else ""
+        click.echo(plain(f"  {output.when(event.at)}  {event.kind}{tail}"))
+
+
+def _of_run(run: Run, *, served: bool) -> list[str]:
+    waiting, active = run.counts["waiting"], run.counts["active"]
+    match run.state:
+        case "done":
+            failed = run.counts["failed"]
+            if failed:
+                return [f"{run.name} is done; {failed} failed: corral tasks {run.name} failed"]
+            return [f"{run.name} is done: all {run.counts['done']} tasks have a result."]
+        case "open" if not served:
+            return [
+                f"{run.name} is open, but nobody serves it: its master ended.",
+                f"corral resume {run.name} goes on; nothing that is done is run again.",
+            ]
+        case "open":
+            return [f"{run.name} is under way: {active} tasks run, {waiting} wait for a slot."]
+        case "paused" if run.reason == "asked":
+            return [f"{run.name} was paused: corral unpause {run.name} goes on."]
+        case "paused":
+            return [
+                f"{run.name} paused by itself: {run.reason}.",
+                f"look: corral logs {run.name} failed; go on all the same: corral unpause {run.name}",
+            ]
+        case "halted":
+            return [f"{run.name} was stopped with {waiting} tasks left: corral resume {run.name}"]
+        case "cancelled":
+            return [f"{run.name} was cancelled: corral retry {run.name} gives its tasks out again."]
+        case _:
+            return [f"{run.name} is being prepared: its tasks are being written."]
+
+
+def _of_task(reader: Reader, run: Run, detail: TaskDetail, *, served: bool) -> list[str]:
+    task = detail.task
+    name = f"task {task.number} of {run.name}"
+    last = detail.attempts[-1] if detail.attempts else None
+    match task.state:
+        case "done":
+            return [f"{name} is done: attempt {last.number if last else 0} on {task.host} gave it."]
+        case "active":
+            since = [
+                now - at
+                for ticket, number, _, at, _, _ in queries.running(reader, run)
+                if number == task.number and ticket
+                for now in [_now()]
+            ]
+            took = f", for {show_seconds(since[0])}" if since else ""
+            return [f"{name} is with {task.host}{took}."]
+        case "failed":
+            return [
+                f"{name} failed: {task.reason}.",
+                f"{task.charged} of its attempts count; again: corral retry {run.name} {task.number}",
+            ]
+        case "waiting":
+            before = f" after {task.reason}" if task.reason else ""
+            return [f"{name} waits{before}.", *_of_run(run, served=served)]
+        case _:
+            again = f"corral retry {run.name} {task.number}"
+            return [f"{name} is {task.state}: {task.reason or 'by an operator'}; again: {again}"]
+
+
+def _now() -> float:
+    import time
+
+    return time.time()

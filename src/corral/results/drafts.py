@@ -1,0 +1,67 @@
+"""Drafts: a file is written beside its place and then renamed, so it is there whole or not at all.
+
+That holds whenever a process dies. Nothing is synced to the disk: what a power cut takes,
+`corral collect` writes again from the store.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from corral.results.paths import INDEX, WRITTEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ANY_FILE = "file"  # stands in a draft's name for any that goes below files/
+
+_NAMES = "|".join(map(re.escape, (*WRITTEN, INDEX, ANY_FILE)))
+_DRAFT = re.compile(rf"\.(?:{_NAMES})\.(\d+)\.part")
+_BUFFER = 1 << 18  # bytes; many small rows make one write
+
+
+def draft_of(path: Path) -> Path:
+    """Name the draft of a file; it says which process writes it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Open a draft that takes its place when the block ends; if it fails, the old file stays."""
+    draft = draft_of(path)
+    try:
+        with create(draft) as file:
+            yield file
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def create(draft: Path) -> BinaryIO:
+    """Open a draft for writing, in place of what a crash may have left under its name."""
+    draft.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    return open(os.open(draft, flags, 0o666), "wb", buffering=_BUFFER)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the drafts of processes that died."""
+    for entry in os.scandir(folder):
+        match = _DRAFT.fullmatch(entry.name)
+        if match and not _lives(int(match[1])):
+            (folder / entry.name).unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,35 @@
+"""What all tests share: the real command line in a folder of its own, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import parts
+from tests.support.corral import Corral
+from tests.support.wait import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what needs a missing part; under CI nothing is left out (`tests.parts` fails)."""
+    absent = parts.missing()
+    for item in items:
+        for mark in item.iter_markers("system"):
+            if mark.args[0] in absent and not os.environ.get("CI"):
+                item.add_marker(pytest.mark.skip(reason=f"needs {mark.args[0]}"))
+
+
+@pytest.fixture
+def corral(tmp_path: Path) -> Iterator[Corral]:
+    """The command line in an empty folder; afterwards no process and no agent's folder is left."""
+    one = Corral(tmp_path)
+    yield one
+    one.end_started()
+    wait_until(lambda: not one.processes(), seconds=15, what="our processes are gone")
+    assert not one.agent_folders()
