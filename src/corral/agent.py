@@ -545,6 +545,7 @@ class Link:
         fruits = [self._forget(reply.get("answered", ()))]
         fruits += [self._again(ticket) for ticket in reply.get("upload", ())]
         fruits += [self._kill(ticket) for ticket in reply.get("kill", ())]
+        fruits += [self._give_back(ticket) for ticket in reply.get("back", ())]
         leases = [lease for lease in reply.get("leases", ()) if self._is_new(lease)]
         if reply.get("stop"):
             self._halt(reply["stop"])
@@ -641,6 +642,14 @@ class Link:
         self.killing.add(ticket)
         self._tell({"kill": [ticket]})
         return True
+
+    def _give_back(self, ticket):
+        """Return a lease that was not started; one that was goes on."""
+        if ticket in self.fetching:
+            return self._kill(ticket)
+        if ticket in self.queued:
+            self._tell({"back": [ticket]})
+        return False
 
     def _halt(self, how):
         """Start nothing any more (drain); or kill what runs, too (now)."""
@@ -1220,6 +1229,9 @@ class Supervisor:
         self._take(message.get("leases", ()))
         for ticket in message.get("kill", ()):
             self._kill(ticket)
+        for ticket in message.get("back", ()):
+            if ticket in self.queue:
+                self._kill(ticket)
         if message.get("stop"):
             self._halt(message["stop"])
         if message.get("end"):

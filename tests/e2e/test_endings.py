@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -219,7 +220,7 @@ def test_either_half_of_the_agent_may_die(corral: Corral, killed: str) -> None:
     victim = [
         pid
         for pid in corral.processes()
-        if open(f"/proc/{pid}/comm").read().strip() == killed
+        if Path(f"/proc/{pid}/comm").read_text().strip() == killed
     ]
     assert len(victim) == 1
     os.kill(victim[0], signal.SIGKILL)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from corral.engine import events, judge
+from corral.engine import events, judge, upkeep
 from corral.engine.judge import Known
 from corral.engine.parts import Parts, lease
 from corral.ids import HostId, Incarnation, RunId, ticket
@@ -38,6 +38,13 @@ class AgentOf(Frozen, frozen=True, kw_only=True):
     host_state: str
 
 
+class Unwanted(Frozen, frozen=True, kw_only=True):
+    """Tickets that an agent is to end, and those to give back unless it has started them."""
+
+    kill: tuple[str, ...]
+    back: tuple[str, ...]
+
+
 def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Refusal:
     """Take in what the agent says and answer it, with leases if it wants any.
 
@@ -53,13 +60,13 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
         return Reply(number=request.number)  # an older one that came late: nobody reads this
     agent = _heard(tx, agent, request.facts)
     answered = _take_reports(tx, agent, request, parts, now)
-    kill, held = _compare(tx, agent, request, now)
+    unwanted, held = _compare(tx, agent, request, now)
     if request.bye:
         _goodbye(tx, agent, now)
-        return Reply(number=request.number, answered=answered, kill=kill)
+        return Reply(number=request.number, answered=answered)
     if not repeated:
         _grant(tx, agent, request.number, held, parts, now)
-    return _reply(tx, agent, request.number, parts, answered=answered, kill=kill)
+    return _reply(tx, agent, request.number, parts, answered=answered, unwanted=unwanted)
 
 
 def grant(tx: Tx, incarnation: Incarnation, number: int, parts: Parts, now: float) -> Reply | None:
@@ -68,9 +75,12 @@ def grant(tx: Tx, incarnation: Incarnation, number: int, parts: Parts, now: floa
     if agent is None or agent.request != number:
         return None
     live = tx.rows("attempts_live", incarnation)
-    kill = tuple(row[0] for row in live if not row[5])
+    unwanted = Unwanted(
+        kill=tuple(row[0] for row in live if not row[4]),
+        back=tuple(row[0] for row in live if row[4] and not row[5] and row[2] == "leased"),
+    )
     _grant(tx, agent, number, len(live), parts, now)
-    return _reply(tx, agent, number, parts, answered=(), kill=kill)
+    return _reply(tx, agent, number, parts, answered=(), unwanted=unwanted)
 
 
 # ------------------------------------------------------------------- what the agent says
@@ -260,22 +270,23 @@ def _learn(tx: Tx, successes: Iterable[tuple[Known, Report]]) -> None:
         tx.change("generation_learn", run, generation, *judge.learn(typical_s, count, values))
 
 
-def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[tuple[str, ...], int]:
+def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[Unwanted, int]:
     """Hold the tickets that the agent has against those it should have.
 
-    Gives those to kill and how many it holds. A ticket that was granted and never received is
+    Gives those it shall not have and how many it holds. A ticket that was granted and never received is
     granted again under the same name; one that is not known any more is killed.
     """
     queued = set(request.queued)
     running = dict(request.running)
     ended = set(request.ended) | {report.ticket for report in request.reports}
     kill: list[str] = []
+    back: list[str] = []
     again: list[tuple[int, int]] = []
     started: list[tuple[int, float]] = []
     gone: list[str] = []
     held = 0
     live = tx.rows("attempts_live", agent.incarnation)
-    for name, attempt, state, granted_by, _, wanted in live:
+    for name, attempt, state, granted_by, wanted, is_open in live:
         present = name in queued or name in running
         if state == "leased" and name in running:
             started.append((attempt, now - running[name]))
@@ -283,8 +294,12 @@ def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[tup
             kill.append(name)
         elif present:
             held += 1
+            if not is_open and name in queued:
+                back.append(name)
         elif name in ended:
             continue
+        elif state == "leased" and not is_open:
+            gone.append(name)  # never received, and no longer to be handed out
         elif state == "leased" and granted_by < request.number:
             again.append((attempt, request.number))
             held += 1
@@ -297,13 +312,14 @@ def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[tup
     _lose(tx, gone, "the agent does not have it any more", now)
     expected = {row[0] for row in live}
     kill += sorted((queued | set(running)) - expected)
-    return tuple(kill), held
+    return Unwanted(kill=tuple(kill), back=tuple(back)), held
 
 
 def _goodbye(tx: Tx, agent: AgentOf, now: float) -> None:
     """End the agent; what it leaves behind goes back to the queue."""
-    live = [row[0] for row in tx.rows("attempts_live", agent.incarnation)]
-    _lose(tx, live, "the agent ended", now)
+    live = tx.rows("attempts_live", agent.incarnation)
+    if live:
+        upkeep.lose_all(tx, [row[0] for row in live], why="the agent ended", now=now)
     tx.change("agent_end", agent.incarnation, now)
     tx.tell("agent")
 
@@ -371,7 +387,7 @@ def _reply(
     parts: Parts,
     *,
     answered: tuple[str, ...],
-    kill: tuple[str, ...],
+    unwanted: Unwanted,
 ) -> Reply:
     rows = tx.rows("leases", agent.incarnation, number)
     used = {f"{row[2]}-{row[3]}": parts.get(tx, row[2], row[3]) for row in rows}
@@ -383,6 +399,7 @@ def _reply(
         slots=agent.slots,
         parts={key: part.message for key, part in used.items()},
         leases=leases,
-        kill=kill,
+        kill=unwanted.kill,
+        back=unwanted.back,
         answered=answered,
     )

@@ -13,6 +13,8 @@ from corral.ids import HostId, Incarnation, RunId
 from corral.model.run import Submission
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from corral.model.host import HostState
     from corral.store.base import Reader, Tx
 
@@ -48,16 +50,20 @@ def end_agent(
     if row is None or row[2] == "ended":
         return
     tickets = [live[0] for live in tx.rows("attempts_live", incarnation)]
-    for found in tx.rows("attempts_known", json.dumps(tickets)):
-        known = Known._make(found)
-        if known.state == "leased":
-            judge.give_back(tx, known, message=why, now=now)
-        else:
-            judge.lose(tx, known, message=why, now=now)
+    if tickets:
+        lose_all(tx, tickets, why=why, now=now)
     tx.change("agent_end", incarnation, now)
     tx.change("host_set", row[0], host_state, why)
-    if tickets:
-        events.add(tx, now, "lost", host=row[1], tickets=tickets, text=why)
+
+
+def lose_all(tx: Tx, tickets: Sequence[str], *, why: str, now: float) -> None:
+    """Give up the attempts of an agent that is gone.
+
+    A leased one may have been started since the last exchange: nobody is left to tell.
+    """
+    for found in tx.rows("attempts_known", json.dumps(list(tickets))):
+        judge.lose(tx, Known._make(found), message=why, now=now)
+    events.add(tx, now, "lost", tickets=tickets, text=why)
 
 
 def fail_host(tx: Tx, host: str, *, reason: str) -> None:

@@ -71,12 +71,12 @@ class Master:
                 loop.call_soon_threadsafe(self._hear, topics)
 
         self.store.listen(told)
+        await self._finish_half_written()
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self._keeper.keep(), name="keep localhost"),
                 group.create_task(self._judges.work(), name="judge"),
                 group.create_task(self._refresh(), name="refresh results"),
-                group.create_task(self._finish_half_written(), name="finish submissions"),
             ]
             try:
                 given = await job(self)

@@ -279,5 +279,5 @@ def _cannot_write(folder: Path, error: OSError) -> CorralError:
     shown = inside[0] if inside else folder
     return CorralError(
         f"{shown}: results cannot be written: {error.strerror or error}",
-        hint=_HINTS.get(error.errno),
+        hint=_HINTS.get(error.errno or 0),
     )

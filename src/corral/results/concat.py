@@ -13,5 +13,4 @@ if TYPE_CHECKING:
 
 def add(out: BinaryIO, source: Source, result: Result) -> None:
     """Append a result."""
-    for data in chunks(source, result.stdout):
-        out.write(data)
+    out.writelines(chunks(source, result.stdout))

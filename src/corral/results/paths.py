@@ -26,15 +26,19 @@ INDEX = ".written.jsonl"  # what corral wrote into the folder; see index.py
 
 WRITTEN = (RUN_FILE, ATTEMPTS, RESULTS, OUTPUT, ERRORS, FAILED, MISSING)  # beside files/
 
+UNIQUE = ("task", "ticket")  # built-ins that no two tasks share
+
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 def keeps_name(pattern_names: Collection[str], axis_names: Collection[str], reps: int) -> bool:
     """Say whether an output's text tells all tasks apart, so that its files keep their names.
 
-    It does if it uses every axis, and ``rep`` where there are replicates. An axis that is called
-    ``rep`` hides the replicate's number: then no text can.
+    It does if it uses every axis, and ``rep`` where there are replicates; or what no two tasks
+    share. An axis that is called ``rep`` or ``task`` hides the built-in of that name.
     """
+    if any(name in pattern_names and name not in axis_names for name in UNIQUE):
+        return True
     if reps > 1 and "rep" in axis_names:
         return False
     needed = {*axis_names, "rep"} if reps > 1 else set(axis_names)

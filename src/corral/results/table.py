@@ -22,7 +22,7 @@ CIRCUMSTANCES = ("seconds", "peak_mb", "host", "attempt")
 ATTEMPT = (
     "task", "attempt", "host", "slot", "start", "seconds", "exit", "outcome", "kind", "reason",
 )  # fmt: skip
-FAILURE = ("rep", "reason", "exit", "stderr", "hosts", "attempts")
+FAILURE = ("task", "rep", "reason", "exit", "stderr", "hosts", "attempts")
 
 TAIL_LINES = 3  # of stderr that failed.csv shows
 TAIL_CHARS = 500  # … at most
@@ -92,7 +92,7 @@ class Results:
                 *result.values,
                 result.rep,
                 result.state,
-                result.exit if ended else None,
+                _exit(result) if ended else None,
                 None if result.seconds is None else f"{result.seconds:.3f}",
                 None if result.peak_kb is None else f"{result.peak_kb / 1024:.1f}",
                 result.host,
@@ -110,16 +110,18 @@ class Failures:
     def __init__(self, out: BinaryIO, source: Source, tried: HostsTried) -> None:
         self._source = source
         self._tried = tried
-        self._csv = Csv(out, (*source.names, *yielding(FAILURE, to=source.names)))
+        task, *others = yielding(FAILURE, to=source.names)
+        self._csv = Csv(out, (task, *source.names, *others))
 
     def add(self, result: Result) -> None:
         """Append a failed task."""
         self._csv.row(
             (
+                result.number,
                 *result.values,
                 result.rep,
                 result.reason,
-                result.exit,
+                _exit(result),
                 last_lines(self._source, result.stderr),
                 " ".join(self._tried.of(result.number)),
                 result.attempt,
@@ -143,8 +145,8 @@ class Attempts:
                 attempt.slot,
                 _instant(attempt),
                 None if attempt.seconds is None else f"{attempt.seconds:.3f}",
-                attempt.exit,
-                attempt.outcome,
+                _exit(attempt),
+                attempt.outcome or attempt.state,
                 attempt.kind,
                 attempt.reason,
             )
@@ -171,6 +173,13 @@ def last_lines(source: Source, captured: Captured) -> str:
         end = (end + data)[-TAIL_BYTES:]
     lines = end.decode("utf-8", "replace").rstrip().splitlines()
     return "\n".join(lines[-TAIL_LINES:])[-TAIL_CHARS:]
+
+
+def _exit(ended: Result | Attempt) -> int | None:
+    """Give the exit code, -9 of what signal 9 ended; None if it came to neither."""
+    if ended.exit is None and ended.signal is not None:
+        return -ended.signal
+    return ended.exit
 
 
 def _instant(attempt: Attempt) -> str | None:

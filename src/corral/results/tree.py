@@ -10,7 +10,7 @@ import errno
 import os
 import shutil
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -133,7 +133,7 @@ class Tree:
             for other in self._unwanted()
             if other.startswith(f"{path}/") or path.startswith(f"{other}/")
         ]
-        return any([self._remove(other) for other in ours])
+        return sum(self._remove(other) for other in ours) > 0
 
     def _unwanted(self) -> list[str]:
         return [path for path in self._index.unwanted() if path.startswith(self._prefix)]
@@ -223,10 +223,8 @@ def _copied_by_kernel(source: BinaryIO, target: BinaryIO) -> bool:
 
 
 def _make_folder(name: str, parent: int) -> None:
-    try:
+    with suppress(FileExistsError):  # what it is shows when it is opened
         os.mkdir(name, dir_fd=parent)
-    except FileExistsError:
-        pass  # what it is shows when it is opened
 
 
 def _lstat(name: str, parent: int) -> os.stat_result | None:

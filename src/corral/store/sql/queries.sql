@@ -225,11 +225,11 @@ join run r on r.id = t.run_id
 where a.id = ?1
 
 -- attempts_live --
--- What an agent should hold: ticket, id, state, granted_by, task_id, wanted (0 = kill or give back).
-select a.ticket, a.id, a.state, a.granted_by, a.task_id,
+-- What an agent should hold: ticket, id, state, granted_by, wanted (0 = kill it), open (0 = give it back unless it was started).
+select a.ticket, a.id, a.state, a.granted_by,
     not (a.kill or a.epoch < t.epoch or t.generation < r.generation
-         or t.state not in ('waiting', 'active', 'failed')
-         or r.state = 'cancelled' or (a.state = 'leased' and r.state not in ('open', 'preparing')))
+         or t.state not in ('waiting', 'active', 'failed') or r.state = 'cancelled'),
+    r.state in ('open', 'preparing')
 from attempt a
 join task t on t.id = a.task_id
 join run r on r.id = t.run_id
