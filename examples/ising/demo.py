@@ -21,7 +21,9 @@ EXACT_TC = 2.269  # Onsager, Phys. Rev. 65, 117 (1944)
 
 def main() -> int:
     """Run the sweep in a folder of its own and show what came out."""
-    place = Path(os.environ.get("CORRAL_DEMO", tempfile.gettempdir())) / f"corral-demo-{os.getuid()}"
+    place = (
+        Path(os.environ.get("CORRAL_DEMO", tempfile.gettempdir())) / f"corral-demo-{os.getuid()}"
+    )
     place.mkdir(mode=0o700, exist_ok=True)
     shutil.copy(Path(__file__).with_name("ising.py"), place)
     print(f"$ cd {place}\n$ corral run -r{REPLICATES} '{COMMAND}'", flush=True)

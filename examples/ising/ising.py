@@ -40,7 +40,9 @@ def simulate(
     warm_up = sweeps // 4
     for sweep in range(warm_up + sweeps):
         for i in range(size * size):
-            change = 2 * spins[i] * (spins[right[i]] + spins[left[i]] + spins[up[i]] + spins[down[i]])
+            change = (
+                2 * spins[i] * (spins[right[i]] + spins[left[i]] + spins[up[i]] + spins[down[i]])
+            )
             if change <= 0 or chance.random() < flip[change]:
                 spins[i] = -spins[i]
         if sweep >= warm_up:

@@ -591,7 +591,7 @@ class Link:
             key = (item["sha256"], cas_mode(item))
             if key in self.present:
                 continue
-            if self.disk.has(key[0], key[1], item["size"]):
+            if self.disk.has(key[0], key[1], item["size"]) is not None:
                 self.present.add(key)
             else:
                 lacking[key] = item
@@ -1908,11 +1908,13 @@ class Disk:
         return os.path.join(self.cas, ("%s-%s" % (digest, mode)).encode())
 
     def has(self, digest, mode, size):
+        """Give the inode of a stored file that is as it was put there, else None."""
         try:
             found = os.lstat(self._stored(digest, mode))
         except FileNotFoundError:
-            return False
-        return found.st_size == size and found.st_mtime == CAS_MTIME_S
+            return None
+        intact = found.st_size == size and found.st_mtime == CAS_MTIME_S
+        return found.st_ino if intact else None
 
     def store(self, digest, mode, offset, data):
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | (os.O_TRUNC if offset == 0 else 0)
@@ -2027,21 +2029,25 @@ class Disk:
         """Give the folder to run in: ``folder``, or the slot's own with the inputs linked into it."""
         if folder is not None:
             return encode(folder)
-        linked = tuple((item["path"], item["sha256"], cas_mode(item)) for item in inputs)
-        for item in inputs:
-            if not self.has(item["sha256"], cas_mode(item), item["size"]):
-                raise Altered(item["sha256"], cas_mode(item))
+        linked = tuple([self._intact(item) for item in inputs])
         path = self._slot(slot)
         if self.clean.get(slot) == linked and self._is_untouched(path):
             return path
         self.clean.pop(slot, None)
         self._empty(path)
-        for name, digest, mode in linked:
+        for name, digest, mode, _ in linked:
             self._link(digest, mode, path, name)
         os.utime(path, ns=(TIDY_NS, TIDY_NS))
-        if not any("/" in name for name, _, _ in linked):  # below, a change would not be seen
+        if not any("/" in name for name, _, _, _ in linked):  # below, a change would not be seen
             self.clean[slot] = linked
         return path
+
+    def _intact(self, item):
+        digest, mode = item["sha256"], cas_mode(item)
+        inode = self.has(digest, mode, item["size"])
+        if inode is None:
+            raise Altered(digest, mode)
+        return item["path"], digest, mode, inode
 
     def _is_untouched(self, path):
         """Say whether nothing was made, removed or renamed in a folder since its time was set."""
@@ -2332,14 +2338,17 @@ class ProcessTable:
         return int(words[1]), int(words[3]), int(words[19]), words[0] not in (b"Z", b"X")
 
 
+def _read_all(file):
+    return b"".join(iter(lambda: os.read(file, 65536), b""))
+
+
 def _read_proc(pid, name):
     try:
         file = os.open("/proc/%d/%s" % (pid, name), os.O_RDONLY)
     except OSError:
         return b""
     try:
-        pieces = iter(lambda: os.read(file, CHUNK), b"")
-        return b"".join(pieces)
+        return _read_all(file)
     except OSError:  # it ended meanwhile
         return b""
     finally:
@@ -2398,7 +2407,7 @@ def fork_exec(words, places, folder, environment, streams):
         )
         os.close(tell)
         tell = None
-        problem = os.read(ready, 4096)
+        problem = _read_all(ready)
     except (OSError, ValueError) as wrong:  # no memory, too many processes; a NUL in a word
         kind = "env" if isinstance(wrong, OSError) else "spawn"
         reason = getattr(wrong, "strerror", None) or wrong
@@ -2492,8 +2501,8 @@ def remove(path, budget=float("inf")):
         except OSError as problem:
             if problem.errno != errno.ENAMETOOLONG or len(folders) < 3:
                 raise
-            os.rename(here, os.path.join(path, b"deep-%d" % (time.time() * 1e9)))
-            folders.pop()
+            del folders[-1]  # even to look into it is too long; its parent can still be moved
+            os.rename(folders.pop(), os.path.join(path, b"deep-%d" % (time.time() * 1e9)))
     return not folders
 
 
@@ -2928,6 +2937,7 @@ def live_on(config, keep, announce):
         os._exit(0)
     finally:  # only an error comes here: what would go on is the starter's code
         sys.excepthook(*sys.exc_info())
+        sys.stderr.flush()
         os._exit(1)
 
 

@@ -21,7 +21,7 @@ from corral.model.run import Submitted
 from corral.protocol import user_token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from corral.ids import RunId, TaskId
     from corral.model.run import Run, Submission
@@ -50,7 +50,7 @@ class Client:
             self.store = None
 
     @contextmanager
-    def reader(self) -> Iterator[Reader]:
+    def reader(self) -> Generator[Reader]:
         """Open a snapshot of the database.
 
         Raises:

@@ -13,12 +13,15 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Give the wall clock in seconds since 1970, for what people read; it may jump."""
+        ...
 
     def ticks(self) -> float:
         """Give monotonic seconds that stand still while the machine sleeps, for measuring waits."""
+        ...
 
     async def sleep(self, seconds: float) -> None:
         """Wait so long on this clock."""
+        ...
 
 
 class SystemClock:

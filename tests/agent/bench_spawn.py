@@ -66,7 +66,9 @@ def main(tasks: int, slots: int) -> None:
     ratios = [ours_s / floor_s for ours_s, floor_s in zip(ours, floors, strict=True)]
     for label, times in (("C posix_spawn loop", floors), ("supervisor", ours)):
         print(f"{label:20} {statistics.median(times) / tasks * 1e3:.3f} ms/task")
-    print(f"{'ratio':20} {statistics.median(ratios):.2f}  (of {ROUNDS}: {min(ratios):.2f}..{max(ratios):.2f})")
+    print(
+        f"{'ratio':20} {statistics.median(ratios):.2f}  (of {ROUNDS}: {min(ratios):.2f}..{max(ratios):.2f})"
+    )
 
 
 def time_floor(floor: Path, tasks: int, slots: int, program: str) -> float:

@@ -296,9 +296,7 @@ class Handler(BaseHTTPRequestHandler):
         master = self.server.master
         assert self.command is not None
         number = int(self.headers["corral-number"])
-        wanted = protocol.signature(
-            master.key, "request", self.command, self.path, number, body
-        )
+        wanted = protocol.signature(master.key, "request", self.command, self.path, number, body)
         assert self.headers["corral-signature"] == wanted
         assert self.headers["corral-agent"] == master.incarnation
         return body

@@ -55,7 +55,10 @@ def environment(pid: int) -> dict[str, str]:
     except OSError:
         return {}
     pairs = (item.partition(b"=") for item in data.split(b"\0"))
-    return {name.decode("utf-8", "replace"): value.decode("utf-8", "replace") for name, _, value in pairs}
+    return {
+        name.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+        for name, _, value in pairs
+    }
 
 
 def alive(pid: int) -> bool:

@@ -145,7 +145,9 @@ def test_a_detached_run_goes_on_by_itself(corral: Corral) -> None:
 def test_a_second_command_runs_beside_the_first_and_takes_over(corral: Corral) -> None:
     first = corral.start("run", "--name", "one", "-j2", marked(corral, release(corral), "1..2"))
     wait_until(lambda: len(marks(corral)) == 2, what="the first runs")
-    second = corral.start("run", "--name", "two", f"while ! test -e {corral.folder}/on; do sleep 0.05; done; echo two")
+    second = corral.start(
+        "run", "--name", "two", f"while ! test -e {corral.folder}/on; do sleep 0.05; done; echo two"
+    )
     wait_until(lambda: len(corral.json("ls")["runs"]) == 2, what="the second is submitted")
     let_go(corral)
     first.communicate(timeout=30)
@@ -218,9 +220,7 @@ def test_either_half_of_the_agent_may_die(corral: Corral, killed: str) -> None:
     process = corral.start("run", "-j2", marked(corral, release(corral), "1..3"))
     wait_until(lambda: len(marks(corral)) == 2, what="two tasks run")
     victim = [
-        pid
-        for pid in corral.processes()
-        if Path(f"/proc/{pid}/comm").read_text().strip() == killed
+        pid for pid in corral.processes() if Path(f"/proc/{pid}/comm").read_text().strip() == killed
     ]
     assert len(victim) == 1
     os.kill(victim[0], signal.SIGKILL)

@@ -109,7 +109,15 @@ def test_one_picture_per_page_with_ghostscript(corral: Corral) -> None:
         )
         made = corral.folder / "pages" / f"page {page}.pdf"
         subprocess.run(
-            ["gs", "-q", "-dNOPAUSE", "-dBATCH", "-sDEVICE=pdfwrite", f"-sOutputFile={made}", source],
+            [
+                "gs",
+                "-q",
+                "-dNOPAUSE",
+                "-dBATCH",
+                "-sDEVICE=pdfwrite",
+                f"-sOutputFile={made}",
+                source,
+            ],
             check=True,
         )
     corral(
@@ -138,12 +146,19 @@ def test_the_same_command_again_runs_only_what_failed(corral: Corral) -> None:
     flag.touch()
     corral("run", f"test {{n=1..3}} != 2 || test -e {flag}")
     assert corral.starts() == 4
-    assert [a["reason"] for a in corral.json("attempts", "last", "2")["attempts"]] == ["first", "asked"]
+    assert [a["reason"] for a in corral.json("attempts", "last", "2")["attempts"]] == [
+        "first",
+        "asked",
+    ]
 
 
 def test_retries_that_were_asked_for_hold_on_one_machine(corral: Corral) -> None:
     corral("run", "--retries", "2", "exit 3", code=1)
-    assert [a["reason"] for a in corral.json("attempts")["attempts"]] == ["first", "failed", "failed"]
+    assert [a["reason"] for a in corral.json("attempts")["attempts"]] == [
+        "first",
+        "failed",
+        "failed",
+    ]
     corral("run", "exit 4", code=1)
     assert len(corral.json("attempts")["attempts"]) == 1
 
@@ -165,7 +180,10 @@ def test_a_vector_needs_no_shell(corral: Corral) -> None:
     ["two words", "it's", 'say "hi"', "$(touch pwned)", "`touch pwned`", "new\nline", "ünï→", "-n", "a;b", "\\", "*", "~"],
 )  # fmt: skip
 def test_hostile_values_arrive_byte_for_byte_in_every_place(corral: Corral, value: str) -> None:
-    corral.write("job.toml", f"run = '''printf '%s|' {{v}} '{{v}}' \"{{v}}\" \"$(printf %s {{v}})x\"'''\nsweep.v = [{_toml(value)}]\n")
+    corral.write(
+        "job.toml",
+        f"run = '''printf '%s|' {{v}} '{{v}}' \"{{v}}\" \"$(printf %s {{v}})x\"'''\nsweep.v = [{_toml(value)}]\n",
+    )
     done = corral("run", "job.toml")
     assert done.stdout == f"{value}|{value}|{value}|{value}x|"
     assert not (corral.folder / "pwned").exists()
@@ -180,9 +198,17 @@ def _toml(text: str) -> str:
 def test_the_environment_of_the_caller_and_of_the_task(corral: Corral) -> None:
     corral.environment["MINE"] = "from the caller"
     wanted = "^(MINE|SET|CORRAL_(TASK|PARAM|RUN|SLOT)|OMP)"
-    corral("run", "--name", "env", "-r2", "--env", "SET=1", f"true {{x=a}}; env | grep -E '{wanted}'")
+    corral(
+        "run", "--name", "env", "-r2", "--env", "SET=1", f"true {{x=a}}; env | grep -E '{wanted}'"
+    )
     first = corral.output("env").splitlines()
-    assert {"MINE=from the caller", "SET=1", "CORRAL_PARAM_x=a", "CORRAL_RUN=env", "OMP_NUM_THREADS=1"} <= set(first)
+    assert {
+        "MINE=from the caller",
+        "SET=1",
+        "CORRAL_PARAM_x=a",
+        "CORRAL_RUN=env",
+        "OMP_NUM_THREADS=1",
+    } <= set(first)
     assert "CORRAL_TASK=1" in first
     assert "CORRAL_TASK=2" in first
     assert "CORRAL_TASK_COUNT=2" in first

@@ -32,20 +32,20 @@ CASES: list[Any] = [
 
 
 @pytest.mark.parametrize(("kind", "name", "came", "ok"), CASES)
-def test_what_is_declared_must_come(kind: Any, name: str, came: list[str], ok: bool):  # noqa: FBT001
+def test_what_is_declared_must_come(kind: Any, name: str, came: list[str], ok: bool) -> None:
     files = [ResultFile(name=file, size=1, sha256="", mode=0o644) for file in came]
     verdict = checks.declared([Output(name=name, kind=kind)], files)
     assert verdict.ok is ok
     assert verdict.reason == ("" if ok else f"{name} is missing")
 
 
-def test_all_that_is_missing_is_named():
+def test_all_that_is_missing_is_named() -> None:
     outputs = [Output(name=name) for name in ("a", "b", "c")]
     files = [ResultFile(name="b", size=0, sha256="", mode=0o644)]
     assert checks.declared(outputs, files).reason == "a, c are missing"
 
 
-def test_bytes_are_those_that_were_sent(tmp_path: Path):
+def test_bytes_are_those_that_were_sent(tmp_path: Path) -> None:
     path = tmp_path / "blob"
     path.write_bytes(b"data")
     good = sha256(b"data").hexdigest()

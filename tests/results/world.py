@@ -65,7 +65,7 @@ class World:
         **facts: Any,
     ) -> Result:
         """Append a task, done unless said otherwise."""
-        ordinary = {
+        ordinary: dict[str, Any] = {
             "number": len(self.tasks) + 1,
             "position": len(self.tasks) + 1,
             "rep": 1,
@@ -96,7 +96,7 @@ class World:
 
     def attempt(self, task: int, host: str, **facts: Any) -> Attempt:
         """Append an attempt."""
-        ordinary = {
+        ordinary: dict[str, Any] = {
             "ticket": Ticket(f"1-1-{task}-1"),
             "number": 1,
             "reason": "first",

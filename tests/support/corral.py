@@ -122,7 +122,7 @@ class Corral:
             try:
                 tagged = f"CORRAL_OWNER={owner}".encode() in (entry / "environ").read_bytes()
                 named = f"/{owner}".encode() in (entry / "cmdline").read_bytes()
-                inside = f"/{owner}/" in os.readlink(entry / "cwd")
+                inside = f"/{owner}/" in str((entry / "cwd").readlink())
                 dead = (entry / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
             except OSError:
                 continue

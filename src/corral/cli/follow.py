@@ -54,21 +54,27 @@ class Session(Protocol):
 
     async def submit(self, submission: Submission) -> Submitted:
         """Take in a command."""
+        ...
 
     async def change(self, verb: str, run: RunId) -> None:
         """Carry out a verb."""
+        ...
 
     async def serve(self, run: RunId) -> None:
         """See to it that the run has agents."""
+        ...
 
     async def rest(self, run: RunId) -> Run | None:
         """Wait a moment; the run if nothing of it is under way."""
+        ...
 
     async def look(self, run: RunId) -> Run:
         """Give the run as it stands."""
+        ...
 
     async def collect(self, run: RunId) -> None:
         """Bring the results folder up to date."""
+        ...
 
 
 class MasterGoneError(Exception):

@@ -105,9 +105,15 @@ def shorten(text: str, width: int) -> str:
     return one_line if len(one_line) <= width else one_line[: width - 1] + "…"
 
 
-def verb(name: str, **settings: Any) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a verb with the settings that all share."""
-    return click.command(name, context_settings={"help_option_names": ["-h", "--help"]}, **settings)
+def verb(
+    name: str, *, options_anywhere: bool = True, hidden: bool = False
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a verb; ``options_anywhere`` is off where the words after the first are the user's own."""
+    settings = {
+        "help_option_names": ["-h", "--help"],
+        "allow_interspersed_args": options_anywhere,
+    }
+    return click.command(name, context_settings=settings, hidden=hidden)
 
 
 def _cell(value: object) -> str:

@@ -11,6 +11,7 @@ from corral.cli.follow import relative
 from corral.errors import UsageError
 from corral.results import collect
 
+
 @output.verb("rm")
 @click.argument("run")
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -41,7 +41,7 @@ class Asked(Frozen, frozen=True, kw_only=True):
     fresh: bool
 
 
-@output.verb("run", no_args_is_help=False)
+@output.verb("run", options_anywhere=False)
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND...")
 @click.option("-r", "--reps", type=int, help="Replicates of every setting: {rep} is 1..N.")
 @click.option(
@@ -77,6 +77,7 @@ class Asked(Frozen, frozen=True, kw_only=True):
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     *,
     words: tuple[str, ...],
     dry_run: bool,
@@ -189,6 +190,8 @@ def _check_numbers(file: RunFile) -> None:
         )
     if file.slots is not None and not 1 <= file.slots <= 4096:
         raise UsageError(f"-j {file.slots}: from 1 to 4096", hint="leave -j out for one a core")
+    if file.timeout is not None:
+        seconds(file.timeout)
     if file.retries is not None and file.retries < 0:
         raise UsageError(
             f"--retries {file.retries}: from 0", hint="--retries 2 tries thrice in all"

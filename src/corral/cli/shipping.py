@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from corral.errors import UsageError
-from corral.protocol import Input
+from corral.model.run import Input
 from corral.work.render import place, value_inputs
 
 if TYPE_CHECKING:

@@ -160,7 +160,7 @@ def _settle(tx: Tx, fresh: Sequence[tuple[Known, Report]], parts: Parts, now: fl
     quick: list[tuple[Known, Report]] = []
     tasks: set[int] = set()
     for attempt, report in fresh:
-        checked = bool(parts.get(tx, attempt.run, attempt.generation).command.outputs)
+        checked = parts.get(tx, attempt.run, attempt.generation).declares
         plain = report.ended == "exited" and report.exit == 0 and not checked
         if plain and attempt.counts and attempt.state != "ended" and attempt.task not in tasks:
             quick.append((attempt, report))

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from corral.engine import events
-from corral.ids import AttemptId, HostId, RunId, TaskId
-from corral.model.attempt import Reason
+from corral.ids import AttemptId, HostId, RunId, TaskId  # noqa: TC001  (Known is made at run time)
+from corral.model.attempt import Reason  # noqa: TC001
 from corral.model.base import Frozen
 from corral.model.run import Options
 from corral.scheduler import health, retry

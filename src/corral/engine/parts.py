@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from corral.ids import RunId
 from corral.model.command import Command
 from corral.model.run import Options
 from corral.protocol import Input, Lease, Output, RunPart
 from corral.work.render import Renderer, Setting
 
 if TYPE_CHECKING:
+    from corral.ids import RunId
     from corral.store.base import Reader, Row
 
 GRACE_S = 5.0
@@ -31,6 +31,7 @@ class Part:
         self.command = msgspec.json.decode(command, type=Command)
         self.renderer = Renderer(self.command)
         self.slots = options.slots
+        self.declares = any(mark.kind == "out" for mark in self.command.marks)
         self.options = options
         self.message = RunPart(
             run=name,

@@ -14,9 +14,9 @@ from corral.model.attempt import Attempt
 from corral.model.command import Command
 from corral.model.event import Event
 from corral.model.host import Host
-from corral.model.run import TASK_STATES, Generation, Options, Run
+from corral.model.run import TASK_STATES, Generation, Input, Options, Run
 from corral.model.task import Captured, Result, ResultFile, Task, TaskDetail
-from corral.protocol import Facts, Input
+from corral.protocol import Facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

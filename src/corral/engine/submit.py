@@ -16,13 +16,12 @@ from corral.engine import events
 from corral.errors import StateError, UsageError
 from corral.ids import RunId
 from corral.model.base import Frozen
-from corral.model.run import Submission, Submitted
-from corral.protocol import Input
+from corral.model.run import Input, Submission, Submitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from corral.store.base import Tx
+    from corral.store.base import Row, Tx
 
 BATCH = 5_000  # rows in one transaction: other runs' exchanges wait no longer than for these
 
@@ -76,7 +75,7 @@ def begin(tx: Tx, submission: Submission, now: float) -> Begun:
     run, name, state, number = found
     if state == "preparing":
         return _continue(tx, RunId(run), name, number, submission)
-    digest, inputs, sequence, last_number, _, _ = tx.row("generation_get", run, number) or ()
+    digest, inputs, sequence, last_number, _, _ = _shape(tx, run, number)
     why = _why_fresh(submission, digest, msgspec.json.decode(inputs, type=tuple[Input, ...]))
     if why:
         number += 1
@@ -193,7 +192,7 @@ def _continue(tx: Tx, run: RunId, name: str, number: int, submission: Submission
 
     Whoever calls has seen to it that no other submission of this run is under way.
     """
-    digest, _, sequence, last_number, _, _ = tx.row("generation_get", run, number) or ()
+    digest, _, sequence, last_number, _, _ = _shape(tx, run, number)
     if digest != content_digest(submission.inputs):
         raise StateError(
             f"{name} is being prepared with other files", hint="wait for it, or: corral rm"
@@ -278,10 +277,14 @@ def _known(
     return {key: (task, state, digest, accepted) for key, task, state, digest, accepted in found}
 
 
+def _shape(tx: Tx, run: int, number: int) -> Row:
+    row = tx.row("generation_get", run, number)
+    assert row is not None, "a run without its generation"
+    return row
+
+
 def _last_number(tx: Tx, begun: Begun) -> int:
-    row = tx.row("generation_get", begun.run, begun.generation)
-    assert row is not None
-    number: int = row[3]
+    number: int = _shape(tx, begun.run, begun.generation)[3]
     return number
 
 

@@ -39,9 +39,12 @@ class Launcher(Protocol):
         Raises:
             LaunchError: It cannot be started, with the reason and the way out.
         """
+        ...
 
     def alive(self, folder: Path) -> bool:
         """Say whether a process of the agent in ``folder`` lives."""
+        ...
 
     async def sweep(self, owner: str, incarnation: str | None) -> int:
         """Kill what dead agents of this owner left behind; gives how many processes."""
+        ...

@@ -105,7 +105,9 @@ class Exchanges:
 
         A kill takes its time, and the agent hears of it again in every reply.
         """
-        told = frozenset(reply.kill + reply.back) | ({f"stop:{reply.stop}"} if reply.stop else frozenset())
+        told = frozenset(reply.kill + reply.back) | (
+            {f"stop:{reply.stop}"} if reply.stop else frozenset()
+        )
         news = told - self._told.get(incarnation, frozenset())
         self._told[incarnation] = told
         return bool(news or reply.leases or reply.answered or reply.upload)

@@ -19,7 +19,6 @@ import msgspec
 from corral.ids import RunId
 from corral.model.base import Frozen
 from corral.model.command import Command
-from corral.protocol import Input
 
 RunState = Literal["preparing", "open", "paused", "halted", "cancelled", "done"]
 TaskState = Literal["waiting", "active", "done", "failed", "cancelled", "skipped", "parked", "held"]
@@ -38,7 +37,18 @@ class Options(Frozen, frozen=True, kw_only=True):
     out: str  # absolute path of the results' folder
     out_given: bool = False  # by the user; else it is named after the run
     collect: str = "concat"  # the collecting rule of output.txt
-    add_env: dict[str, str] = msgspec.field(default_factory=dict)  # --env, on top of what the host has
+    add_env: dict[str, str] = msgspec.field(
+        default_factory=dict
+    )  # --env, on top of what the host has
+
+
+class Input(Frozen, frozen=True, kw_only=True):
+    """A shipped file: content ``sha256``, to stand at ``path`` in a task's folder."""
+
+    path: str
+    sha256: str
+    size: int  # bytes
+    mode: int
 
 
 class Submission(Frozen, frozen=True, kw_only=True):

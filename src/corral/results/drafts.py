@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from corral.results.paths import INDEX, WRITTEN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from pathlib import Path
 
 ANY_FILE = "file"  # stands in a draft's name for any that goes below files/
@@ -30,7 +30,7 @@ def draft_of(path: Path) -> Path:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Generator[BinaryIO]:
     """Open a draft that takes its place when the block ends; if it fails, the old file stays."""
     draft = draft_of(path)
     try:

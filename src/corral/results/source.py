@@ -34,15 +34,19 @@ class Source(Protocol):
 
     def results(self) -> Iterator[Result]:
         """Stream the tasks with what they left, in the order of the latest command."""
+        ...
 
     def attempts(self) -> Iterator[Attempt]:
         """Stream all attempts, those of one task in their order."""
+        ...
 
     def open(self, captured: Captured) -> BinaryIO:
         """Open a stdout or stderr that is not inline."""
+        ...
 
     def open_file(self, file: ResultFile) -> BinaryIO:
         """Open a declared file."""
+        ...
 
 
 def chunks(source: Source, captured: Captured) -> Iterator[bytes]:

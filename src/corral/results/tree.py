@@ -20,7 +20,7 @@ from corral.results.index import Record
 from corral.results.source import CHUNK, check_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from corral.model.task import ResultFile
@@ -168,7 +168,7 @@ class Tree:
                 return  # not empty: others need it
 
     @contextmanager
-    def _parent(self, place: str, *, make: bool) -> Iterator[int]:
+    def _parent(self, place: str, *, make: bool) -> Generator[int]:
         """Open the folder that holds a place."""
         here = os.dup(self._opened())
         try:

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from corral.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 CHUNK = 1 << 20
+
+
+class Hash(Protocol):
+    """A running SHA-256."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
 
 
 class Blobs:
@@ -25,7 +33,7 @@ class Blobs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._parts = folder / "part"
-        self._hashes: dict[tuple[str, int], tuple[int, hashlib._Hash]] = {}
+        self._hashes: dict[tuple[str, int], tuple[int, Hash]] = {}
 
     def path(self, sha256: str) -> Path:
         """Say where the content lies, whether or not it is there."""

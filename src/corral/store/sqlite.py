@@ -17,7 +17,7 @@ from corral.errors import StoreError
 from corral.store import sql
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from corral.store.base import Row
@@ -74,7 +74,7 @@ class SqliteStore:
         return work.future
 
     @contextmanager
-    def reader(self) -> Iterator[SqliteReader]:
+    def reader(self) -> Generator[SqliteReader]:
         if self._path is None:
             yield SqliteReader(self._connection)
             return

@@ -26,9 +26,11 @@ class Folder(Protocol):
 
     def is_file(self, path: str) -> bool:
         """Say whether a file of that name is there."""
+        ...
 
     def glob(self, pattern: str) -> list[str]:
         """List what matches, unsorted, hidden names left out."""
+        ...
 
     def read(self, path: str) -> bytes:
         """Read a file; ``-`` is standard input.
@@ -36,6 +38,7 @@ class Folder(Protocol):
         Raises:
             UsageError: It cannot be read.
         """
+        ...
 
 
 def looks_like_range(text: str) -> bool:

@@ -27,7 +27,9 @@ class RunFile(Frozen, frozen=True, kw_only=True):
     run: tuple[str, ...]  # one word = a shell line, several = an argument vector
     name: str | None = None
     reps: int = 1
-    sweep: dict[str, str | tuple[str, ...]] = msgspec.field(default_factory=dict)  # text as after -p, or the values themselves
+    sweep: dict[str, str | tuple[str, ...]] = msgspec.field(
+        default_factory=dict
+    )  # text as after -p, or the values themselves
     push: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     timeout: str | None = None

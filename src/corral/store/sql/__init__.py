@@ -21,7 +21,7 @@ def queries(database: str) -> Mapping[str, str]:
     """Load ``queries.sql`` and what only ``database`` needs; a later file overrides a name."""
     found: dict[str, str] = {}
     for name in ("queries.sql", f"queries.{database}.sql"):
-        file = resources.files(__package__).joinpath(name)
+        file = resources.files(__name__).joinpath(name)
         if not file.is_file():
             continue
         parts = _HEAD.split(file.read_text(encoding="utf-8"))
@@ -31,6 +31,6 @@ def queries(database: str) -> Mapping[str, str]:
 
 def migrations(database: str) -> list[tuple[int, str]]:
     """List the migrations in order: (number, script)."""
-    folder = resources.files(__package__).joinpath("migrations")
+    folder = resources.files(__name__).joinpath("migrations")
     files = [file for file in folder.iterdir() if file.name.endswith(f".{database}.sql")]
     return sorted((int(file.name[:4]), file.read_text(encoding="utf-8")) for file in files)

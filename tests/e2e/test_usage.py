@@ -1,0 +1,133 @@
+"""Wrong usage: exit 2, what is wrong where, the way out, and nothing started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.corral import Corral
+
+WRONG = {
+    "unknown placeholder": (["./x -x {x}"], "did you mean an axis after -x?"),
+    "misspelt placeholder": (["echo {temp=1..3} {tmep}"], "did you mean {temp}?"),
+    "empty glob": (["cat {nosuch/*.txt}"], "looked in nosuch/"),
+    "bad range": (["echo {1..5:0}"], "a step of 0"),
+    "range without end": (["echo {5..}"], "no range"),
+    "misspelt option": (["--dryrun", "x"], "did you mean --dry-run?"),
+    "options as the command": (["-z", "x"], "no such option"),
+    "option after the command": (["echo {1..3}", "-r3"], "options go before the command"),
+    "lone brace": (["gs", "-o", "{", "x"], "quote the word"),
+    "no replicates": (["-r", "0", "echo"], "at least one replicate"),
+    "replicates that are no number": (["-r", "x", "echo"], "not a valid integer"),
+    "a time that is none": (["--timeout", "soon", "echo"], "is no time"),
+    "nothing to run": ([], "nothing to run"),
+    "blank command": (["  "], "nothing to run"),
+    "no such run file": (["nosuch.toml"], "no such file"),
+    "no such push": (["--push", "nosuch", "echo"], "no such file"),
+    "a bad parameter": (["-p", "T", "echo {T}"], "NAME=VALUE"),
+    "a name that is none": (["--name", "a/b", "echo"], "letters, digits"),
+    "an unset variable": (["--env", "SURELY_NOT_SET", "echo"], "is not set here"),
+    "placeholder in a here-document": (["cat <<E\n{host}\nE"], "here-document"),
+    "output outside": (["echo {>../x}"], "own folder"),
+    "negative retries": (["--retries", "-1", "echo"], "from 0"),
+    "no slots": (["-j", "0", "echo"], "from 1"),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), WRONG.values(), ids=WRONG)
+def test_wrong_usage_starts_nothing(corral: Corral, words: list[str], said: str) -> None:
+    done = corral("run", *words, code=2)
+    assert said in done.stderr
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) <= 12
+    assert "\n  try: " in done.stderr
+    assert not (corral.folder / ".corral").exists()
+
+
+def test_the_caret_points_at_the_offending_brace(corral: Corral) -> None:
+    lines = corral("run", "echo {1..3} {nosuch}", code=2).stderr.splitlines()
+    assert lines[1] == "  echo {1..3} {nosuch}"
+    assert lines[2] == "              ^ column 13"
+
+
+def test_an_unreadable_file_is_named(corral: Corral) -> None:
+    corral.write("dir.toml/x", "")
+    assert "dir.toml" in corral("run", "dir.toml", code=2).stderr
+    corral.write("bad.toml", "run = [")
+    assert "bad.toml" in corral("run", "bad.toml", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["nosuchverb"], ["status", "nosuch"], ["show"], ["show", "99"], ["tasks", "last", "x=1"],
+     ["logs", "last", "77"], ["rm", "nosuch"], ["status", "--nosuch"], ["unpause"], ["collect", "--as", "x"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_verbs_refuse_what_makes_no_sense(corral: Corral, words: list[str]) -> None:
+    corral("run", "-q", "echo {1..2}")
+    done = corral(*words, code=2)
+    assert done.stderr.startswith("corral: ")
+    assert len(done.stderr.splitlines()) <= 6
+
+
+def test_without_a_run_every_verb_says_so(corral: Corral) -> None:
+    for verb in ("ls", "status", "tasks", "attempts", "logs", "why", "collect", "resume", "attach"):
+        assert "corral run COMMAND" in corral(verb, code=2).stderr
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_named(corral: Corral) -> None:
+    corral.folder.chmod(0o500)
+    try:
+        assert "no state folder" in corral("run", "echo", code=4).stderr
+    finally:
+        corral.folder.chmod(0o700)
+
+
+def test_a_foreign_database_is_refused_and_left_alone(corral: Corral) -> None:
+    corral("run", "-q", "echo 1")
+    database = corral.folder / ".corral" / "corral.db"
+    for file in database.parent.glob("corral.db*"):
+        file.unlink()
+    database.write_bytes(b"this is no database" * 100)
+    done = corral("status", code=4)
+    assert "cannot be" in done.stderr
+    assert database.read_bytes().startswith(b"this is no database")
+
+
+def test_a_database_of_a_newer_version_is_refused_with_the_version(corral: Corral) -> None:
+    import sqlite3
+
+    corral("run", "-q", "echo 1")
+    connection = sqlite3.connect(corral.folder / ".corral" / "corral.db")
+    connection.execute("pragma user_version=99")
+    connection.close()
+    assert "version 99" in corral("run", "echo 1", code=4).stderr
+
+
+def test_output_into_a_closed_pipe_is_no_error(corral: Corral) -> None:
+    corral("run", "-q", "echo {1..200}")
+    words = f"{corral._words(('logs',))[0]} -m corral logs | head -n 1"
+    done = subprocess.run(
+        words, shell=True, cwd=corral.folder, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
+def test_every_verb_has_help(corral: Corral) -> None:
+    from corral.cli.main import VERBS
+
+    listed = corral("--help").stdout
+    for verb in VERBS:
+        assert verb in listed
+        assert "Usage:" in corral(verb, "--help").stdout
+
+
+def test_a_dry_run_prints_every_command_and_leaves_nothing(corral: Corral) -> None:
+    done = corral("run", "-n", "-r2", "echo {a,b} {rep}")
+    assert done.stdout.splitlines() == ["echo a 1", "echo a 2", "echo b 1", "echo b 2"]
+    assert not (corral.folder / ".corral").exists()
