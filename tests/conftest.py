@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests import parts
 from tests.support.corral import Corral
@@ -14,6 +15,10 @@ from tests.support.wait import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+settings.register_profile("corral", deadline=None)  # a slow machine is no failure
+settings.load_profile("corral")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

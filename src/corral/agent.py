@@ -368,7 +368,8 @@ class Link:
         beat = last.at + self.hold_s if last.state == "answered" else None
         if not self._has_news(last):
             return beat
-        soon = last.at + BURST_S if len(self.queued) >= self.slots else now
+        busy = len(self.queued) >= self.slots and self._want() == 0
+        soon = last.at + BURST_S if busy else now
         if last.state == "flying" and last.heavy:
             soon = last.at + SLOW_S
         return earliest(soon, beat)

@@ -33,6 +33,7 @@ class Bed:
     base: Path
     incarnation: str = field(default_factory=lambda: secrets.token_hex(8))
     python: str = sys.executable
+    program: Path = AGENT
     link: int = 0
     supervisor: int = 0
     pids: set[int] = field(default_factory=set)  # of all links and supervisors seen
@@ -58,7 +59,7 @@ class Bed:
     def command(self, word: str, config: dict[str, object], **kwargs: object) -> dict[str, object]:
         """Run a command of the agent's file bare; give its answer."""
         done = subprocess.run(
-            [self.python, "-I", "-S", str(AGENT), word],
+            [self.python, "-I", "-S", str(self.program), word],
             input=json.dumps(config).encode() + b"\n",
             capture_output=True,
             timeout=15,
@@ -106,6 +107,13 @@ class Bed:
         wait_until(lambda: not self.living(), seconds, f"still there: {self.living()}")
         if not self.keeps_folder:
             assert not self.folder.exists(), sorted(self.folder.rglob("*"))
+
+    def kill_both(self) -> None:
+        """Kill link and supervisor in the same instant: neither sees the other's end."""
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in (self.link, self.supervisor):
+                os.kill(pid, number)
+        wait_until(lambda: not (alive(self.link) or alive(self.supervisor)))
 
     def find_peers(self) -> tuple[int, int]:
         """Look up who is link and supervisor now; 0 = nobody."""

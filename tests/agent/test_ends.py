@@ -136,7 +136,9 @@ def test_queued_lease_that_is_killed_comes_back(bed: Bed) -> None:
 def test_drain_lets_running_tasks_finish(bed: Bed) -> None:
     bed.master.slots = 1
     bed.start(slots=1)
-    bed.give(lease(1, line="echo up > ready; while [ -e ready ]; do sleep 0.02; done"), lease(2, "true"))
+    bed.give(
+        lease(1, line="echo up > ready; while [ -e ready ]; do sleep 0.02; done"), lease(2, "true")
+    )
     wait_until(lambda: bed.master.running() == {"1-1-1-1"})
     bed.master.set(stop="drain")
     assert bed.master.report("1-1-2-1").ended == "returned"

@@ -140,9 +140,7 @@ def test_both_die_and_a_second_life_collects(bed: Bed, starts: Path) -> None:
     bed.give(counted(starts, 3, "sleep 1000"))
     wait_until(lambda: "3" in started(starts))
     bed.master.close()
-    for pid in (bed.link, bed.supervisor):
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not (alive(bed.link) or alive(bed.supervisor)))
+    bed.kill_both()
     strays = tagged(bed.incarnation)
     assert strays
     bed.master.reports.clear()
@@ -261,9 +259,7 @@ def test_sweep_kills_what_two_dead_processes_left(bed: Bed) -> None:
     assert bed.command("sweep", asked) == {"killed": 0}  # the agent lives
     strays = tagged(bed.incarnation)
     bed.master.close()
-    for pid in (bed.link, bed.supervisor):
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not (alive(bed.link) or alive(bed.supervisor)))
+    bed.kill_both()
     assert bed.command("sweep", asked | {"incarnation": "another"}) == {"killed": 0}
     assert all(alive(pid) for pid in strays)
     assert bed.command("sweep", asked) == {"killed": len(strays)}

@@ -140,7 +140,14 @@ def test_shipped_files_are_linked_once_fetched(bed: Bed) -> None:
     )
     for report in reports[:4]:
         assert report.stdout.inline.split() == [b"first", str(len(big)).encode()], report
-    assert reports[4].stdout.inline.split() == [b"mine", b"big", b"data", b"nothing", b"own", b"sim"]
+    assert reports[4].stdout.inline.split() == [
+        b"mine",
+        b"big",
+        b"data",
+        b"nothing",
+        b"own",
+        b"sim",
+    ]
     assert sorted(bed.master.fetched) == sorted(i.sha256 for i in (*shared, own[0]))
     assert reports[4].exit == 0
 

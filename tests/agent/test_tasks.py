@@ -53,7 +53,10 @@ def test_report_says_how_it_went(bed: Bed) -> None:
 def test_environment_of_a_task(bed: Bed) -> None:
     bed.start(env={"PATH": os.environ["PATH"], "INHERITED": "ä", "PWD": "/nowhere"})
     names = [
-        *("CORRAL_" + name for name in ["RUN", "TASK", "TASK_COUNT", "ATTEMPT", "TICKET", "HOST", "SLOT"]),
+        *(
+            "CORRAL_" + name
+            for name in ["RUN", "TASK", "TASK_COUNT", "ATTEMPT", "TICKET", "HOST", "SLOT"]
+        ),
         *("CORRAL_CPUS", "CORRAL_PARAM_T", "CORRAL_PARAM_Größe", "CORRAL_OWNER"),
         *("CORRAL_INCARNATION", "OMP_NUM_THREADS", "INHERITED", "ADDED", "PWD", "LC_CTYPE"),
     ]

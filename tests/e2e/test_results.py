@@ -34,7 +34,10 @@ def test_patterns_and_folders_come_home_with_their_modes(corral: Corral) -> None
 def test_a_missing_declared_file_is_a_failure_that_names_it(corral: Corral) -> None:
     corral("run", "test {n=1,2} = 1 && touch {>out.txt} || true", code=1)
     assert [row["reason"] for row in corral.rows("test", "failed.csv")] == ["out.txt is missing"]
-    assert [row["outcome"] for row in corral.rows("test", "attempts.csv")] == ["accepted", "rejected"]
+    assert [row["outcome"] for row in corral.rows("test", "attempts.csv")] == [
+        "accepted",
+        "rejected",
+    ]
 
 
 def test_a_link_out_of_the_folder_does_not_come_home(corral: Corral) -> None:
@@ -56,7 +59,8 @@ def test_large_stdout_and_stderr_come_whole(corral: Corral) -> None:
 def test_a_large_file_is_streamed_in_little_memory(corral: Corral) -> None:
     size = int(os.environ.get("CORRAL_TEST_LARGE_MB", "256"))
     process = corral.start(
-        "run", f"head -c {size * MB} /dev/urandom > {{>big.bin}}; sha256sum big.bin {{n=1}}; sha256sum big.bin"
+        "run",
+        f"head -c {size * MB} /dev/urandom > {{>big.bin}}; sha256sum big.bin {{n=1}}; sha256sum big.bin",
     )
     peaks: dict[int, int] = {}
     while process.poll() is None:
@@ -88,7 +92,9 @@ def peak_kb(pid: int) -> int:
 def test_collect_by_a_rule_any_time(corral: Corral) -> None:
     corral("run", "-q", "printf 'a\\nb {n=1..2}'")
     assert corral("collect", "--as", "tagged").stdout == "1\ta\n1\tb 1\n2\ta\n2\tb 2\n"
-    assert corral("collect", "--as", "blocks").stdout == "# task 1 n=1\na\nb 1\n# task 2 n=2\na\nb 2\n"
+    assert (
+        corral("collect", "--as", "blocks").stdout == "# task 1 n=1\na\nb 1\n# task 2 n=2\na\nb 2\n"
+    )
     corral("collect", "-o", "all.txt")
     assert (corral.folder / "all.txt").read_text() == "a\nb 1a\nb 2"
 

@@ -59,9 +59,7 @@ def read() -> list[Case]:
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         plain = [cell.replace("\\|", "|") for cell in cells]
         number, form, options, typed, tasks, result = plain[:6]
-        rows.append(
-            Case(int(number), form, _code(options), _code(typed), tasks, _code(result))
-        )
+        rows.append(Case(int(number), form, _code(options), _code(typed), tasks, _code(result)))
     return rows
 
 
@@ -102,11 +100,19 @@ def execute(case: Case, folder: Path) -> tuple[str, str]:
 def _run(renderer: Renderer, sweep: Sweep, index: int, folder: Path) -> str:
     row = sweep[index]
     rendered = renderer.render(Setting(row.values, row.rep, row.k, index + 1, "t-1", "node1", 1))
-    argv = list(rendered.argv) if rendered.argv is not None else ["/bin/sh", "-c", rendered.line or ""]
+    argv = (
+        list(rendered.argv) if rendered.argv is not None else ["/bin/sh", "-c", rendered.line or ""]
+    )
     argv = [word.replace(SLOT_MARK, "0") for word in argv]
     path = f"{folder}:{os.environ['PATH']}"
     done = subprocess.run(
-        argv, cwd=folder, env={"PATH": path}, capture_output=True, text=True, timeout=20, check=False
+        argv,
+        cwd=folder,
+        env={"PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
     )
     assert done.returncode == 0, (argv, done.stderr)
     outputs = "".join(f" >{output.name}" for output in rendered.outputs)

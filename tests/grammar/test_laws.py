@@ -64,7 +64,7 @@ def test_no_two_rows_of_a_sweep_are_the_same_task(values: list[list[str]], reps:
     assert len(keys) == len(Sweep(axes, reps))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(VALUES)
 def test_a_value_arrives_byte_for_byte_in_every_place(value: str) -> None:
     line = "printf '%s\\0' {v} '{v}' \"{v}\" \"$(printf %sx {v})\" x{v}y"
@@ -93,7 +93,13 @@ def test_the_skeleton_does_not_know_values_or_replicates(values: list[str], reps
 
 
 def test_another_command_has_another_skeleton() -> None:
-    lines = ["echo {1..2}", "echo -n {1..2}", "echo {n=1..2}", "echo {1..2} {>x}", "echo '{{1..2}}'"]
+    lines = [
+        "echo {1..2}",
+        "echo -n {1..2}",
+        "echo {n=1..2}",
+        "echo {1..2} {>x}",
+        "echo '{{1..2}}'",
+    ]
     skeletons = {identity.skeleton(parse([line], folder=Empty()).command) for line in lines}
     assert len(skeletons) == len(lines)
 

@@ -63,6 +63,7 @@ class LocalKeeper:
         self._slots = slots
         self._agent: _Agent | None = None
         self._news = asyncio.Event()
+        self._starting = asyncio.Lock()  # an agent that is on its way is ended only when it stands
         self._wanted = False
         self._failures = 0
 
@@ -84,7 +85,8 @@ class LocalKeeper:
         await self._adopt()
         while True:
             if self._agent is None and self._wanted and self._failures < TRIES:
-                await self._start()
+                async with self._starting:
+                    await self._start()
             elif self._agent is not None and not self._lives(self._agent):
                 await self._bury(self._agent)
                 continue
@@ -93,7 +95,8 @@ class LocalKeeper:
     async def stop(self, *, now: bool = False) -> None:
         """End the agent and see it gone, with its folder."""
         self._wanted = False
-        agent = self._agent
+        async with self._starting:
+            agent = self._agent
         if agent is None:
             return
         self._exchanges.stop(agent.incarnation, "now" if now else "drain")
@@ -129,6 +132,8 @@ class LocalKeeper:
                 await self._bury(agent)
 
     async def _start(self) -> None:
+        if not self._wanted:
+            return
         incarnation = ids.new_incarnation()
         try:
             folder = self._launcher.folder(self._owner, incarnation)

@@ -99,10 +99,8 @@ class Master:
         """Take in a command; its tasks on this machine start from ``environment``."""
         key = (submission.folder, submission.skeleton)
         async with self._submitting.setdefault(key, asyncio.Lock()):
-            self._keeper.want(slots=submission.options.slots)
             submitted = await asyncio.to_thread(carry_out, self.store, submission, self.clock.now)
-        if environment is not None:
-            self.exchanges.lend_environment(submitted.run, environment)
+        await self.serve_run(submitted.run, environment)
         return submitted
 
     async def change(self, verb: str, run: RunId, tasks: Sequence[TaskId] | None = None) -> Changed:

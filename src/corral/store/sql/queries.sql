@@ -1,11 +1,3 @@
--- setting_get --
--- A setting of the state folder.
-select value from setting where key = ?1
-
--- setting_put --
--- Write a setting.
-insert into setting (key, value) values (?1, ?2) on conflict (key) do update set value = ?2
-
 -- event_add --
 -- Append a decision: at, kind, run_id, run, host, tickets, text.
 insert into event (at, kind, run_id, run, host, tickets, text) values (?1, ?2, ?3, ?4, ?5, ?6, ?7)

@@ -1,11 +1,6 @@
 -- The tables of a state folder. The only truth about them; the words of states and outcomes are
 -- those of docs/state-machine.md, and the CHECKs make illegal rows impossible.
 
-create table setting (
-    key text primary key,
-    value text not null
-) without rowid;
-
 create table run (
     id integer primary key autoincrement,   -- never given twice: tickets carry it
     name text not null unique,

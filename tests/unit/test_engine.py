@@ -1,0 +1,263 @@
+"""What may happen, one transaction each: grants, reports, late results, verbs."""
+
+from __future__ import annotations
+
+import pytest
+
+from corral.engine import exchange, upkeep
+from corral.errors import StateError
+from corral.ids import Incarnation
+from corral.protocol import Report, Stream
+from tests.support.world import World, ended
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_task_goes_from_waiting_to_done(world: World) -> None:
+    world.submit("true {1..2}")
+    agent = world.agent()
+    first, second = agent.take()
+    assert world.run().counts["active"] == 2
+    agent.say(ended(first), ended(second))
+    assert world.run().state == "done"
+    assert world.attempts() == [(1, "first", "accepted"), (2, "first", "accepted")]
+    assert world.recount() == {"done": 2}
+
+
+def test_a_repeated_exchange_is_answered_with_the_same_leases(world: World) -> None:
+    world.submit("true {1..9}")
+    agent = world.agent()
+    first = agent.say()
+    again = agent.say(number=1)
+    assert [lease.ticket for lease in again.leases] == [lease.ticket for lease in first.leases]
+    assert len(world.attempts()) == 2
+
+
+def test_an_older_exchange_that_comes_late_grants_nothing(world: World) -> None:
+    world.submit("true {1..9}")
+    agent = world.agent()
+    agent.say(number=5)
+    reply = agent.say(number=4)
+    assert reply.leases == ()
+    assert len(world.attempts()) == 2
+
+
+def test_a_held_exchange_grants_only_while_it_is_the_newest(world: World) -> None:
+    agent = world.agent()
+    agent.say(number=1)
+    agent.say(number=2)
+    world.submit("true {1..9}")
+    grant = exchange.grant
+    assert world.do(grant, Incarnation("a1"), 1, world.parts, world.now) is None
+    reply = world.do(grant, Incarnation("a1"), 2, world.parts, world.now)
+    assert len(reply.leases) == 2
+
+
+def test_leases_that_were_never_received_are_granted_again_under_the_same_tickets(
+    world: World,
+) -> None:
+    world.submit("true {1..2}")
+    agent = world.agent()
+    lost = [lease.ticket for lease in agent.say().leases]
+    again = [lease.ticket for lease in agent.say().leases]
+    assert again == lost
+    assert len(world.attempts()) == 2
+
+
+def test_a_report_counts_once_however_often_it_comes(world: World) -> None:
+    world.submit("true {1..2}")
+    agent = world.agent()
+    first, _ = agent.take()
+    for _ in range(3):
+        assert first in agent.say(ended(first)).answered
+    assert world.run().counts["done"] == 1
+    assert world.attempts().count((1, "first", "accepted")) == 1
+
+
+def test_another_report_of_the_same_ticket_is_refused_and_recorded(world: World) -> None:
+    world.submit("true {1..2}")
+    agent = world.agent()
+    first, _ = agent.take()
+    agent.say(ended(first))
+    agent.say(ended(first, exit_code=1, digest="other"))
+    assert world.run().counts["done"] == 1
+    assert "refused" in world.events()
+
+
+def test_a_ticket_of_another_agent_is_refused_and_recorded(world: World) -> None:
+    world.submit("true {1..4}")
+    honest, thief = world.agent("a1"), world.agent("a2")
+    ticket = honest.take()[0]
+    thief.say(ended(ticket))
+    assert world.run().counts["done"] == 0
+    assert "refused" in world.events()
+
+
+def test_an_unknown_agent_is_told_to_go(world: World) -> None:
+    agent = world.agent()
+    world.do(upkeep.end_agent, Incarnation("a1"), why="it died", host_state="gone", now=world.now)
+    assert agent.refused().gone
+
+
+def test_what_a_dead_agent_held_waits_again_as_lost(world: World) -> None:
+    world.submit("true {1..2}")
+    world.agent("a1").take()
+    world.do(upkeep.end_agent, Incarnation("a1"), why="it died", host_state="gone", now=world.now)
+    assert world.run().counts["waiting"] == 2
+    world.agent("a2").take()
+    assert [reason for _, reason, _ in world.attempts()] == ["first", "lost", "first", "lost"]
+
+
+def test_a_late_result_of_a_lost_attempt_is_accepted_and_its_successor_is_killed(
+    world: World,
+) -> None:
+    world.submit("true 1")
+    dead = world.agent("a1")
+    (late,) = dead.take()
+    world.do(upkeep.end_agent, Incarnation("a1"), why="it died", host_state="gone", now=world.now)
+    second = world.agent("a2")
+    (successor,) = second.take()
+    world.do(upkeep.revive_agent, Incarnation("a1"))
+    dead.held = []
+    dead.say(ended(late))
+    assert world.run().state == "done"
+    second.running = [successor]
+    assert second.say().kill == (successor,)
+    second.say(Report(ticket=successor, ended="killed", digest="k"))
+    outcomes = [outcome for _, _, outcome in world.attempts()]
+    assert outcomes == ["accepted", "killed"]
+
+
+def test_the_second_of_two_valid_results_is_superseded(world: World) -> None:
+    world.submit("true 1")
+    dead = world.agent("a1")
+    (late,) = dead.take()
+    world.do(upkeep.end_agent, Incarnation("a1"), why="it died", host_state="gone", now=world.now)
+    second = world.agent("a2")
+    (successor,) = second.take()
+    second.say(ended(successor))
+    world.do(upkeep.revive_agent, Incarnation("a1"))
+    dead.held = []
+    dead.say(ended(late))
+    assert [outcome for _, _, outcome in world.attempts()] == ["superseded", "accepted"]
+
+
+def test_retries_that_were_asked_for_are_counted(world: World) -> None:
+    world.submit("true 1", retries=2)
+    agent = world.agent()
+    for _ in range(3):
+        (ticket,) = agent.take()
+        agent.say(ended(ticket, exit_code=7))
+    assert world.run().counts["failed"] == 1
+    assert world.run().state == "done"
+    assert [reason for _, reason, _ in world.attempts()] == ["first", "failed", "failed"]
+
+
+def test_what_comes_back_unstarted_is_charged_to_nobody(world: World) -> None:
+    world.submit("true 1")
+    agent = world.agent()
+    (ticket,) = agent.take()
+    agent.say(Report(ticket=ticket, ended="returned", digest="r"))
+    (again,) = agent.take()
+    assert again != ticket
+    assert world.attempts() == [(1, "first", "returned"), (1, "first", "leased")]
+
+
+def test_a_paused_run_hands_out_nothing_and_takes_back_what_was_not_started(world: World) -> None:
+    world.submit("true {1..4}")
+    agent = world.agent()
+    started, queued = agent.take()
+    agent.running = [started]
+    world.verb("pause")
+    reply = agent.say()
+    assert (reply.leases, reply.back, reply.kill) == ((), (queued,), ())
+    agent.say(ended(started))
+    assert world.run().counts["done"] == 1
+    world.verb("unpause")
+    assert len(agent.say().leases) > 0
+
+
+def test_a_cancelled_run_is_killed_and_its_late_results_do_not_count(world: World) -> None:
+    world.submit("true {1..4}")
+    agent = world.agent()
+    tickets = agent.take()
+    agent.running = list(tickets)
+    world.verb("cancel")
+    assert set(agent.say().kill) == set(tickets)
+    agent.say(*[ended(ticket) for ticket in tickets])
+    assert world.run().counts["cancelled"] == 4
+    assert world.run().state == "cancelled"
+
+
+def test_what_reports_from_before_a_rerun_does_not_count(world: World) -> None:
+    world.submit("true {1..2}")
+    agent = world.agent()
+    old, other = agent.take()
+    world.verb("rerun", tasks=[1])
+    agent.say(ended(old), ended(other))
+    assert world.run().counts["done"] == 1
+    (new,) = agent.take()
+    agent.say(ended(new))
+    assert [outcome for task, _, outcome in world.attempts() if task == 1] == [
+        "superseded",
+        "accepted",
+    ]
+
+
+def test_a_growing_run_keeps_numbers_and_counts(world: World) -> None:
+    world.submit("echo {1..3}")
+    agent = world.agent(slots=9)
+    agent.say(*[ended(ticket) for ticket in agent.take()])
+    again = world.submit("echo {3..5}", reps=2)
+    assert (again.tasks, again.new, again.kept) == (6, 5, 1)
+    assert world.run().counts["done"] == 1
+    assert world.run().counts["waiting"] == 5
+    assert world.recount() == {"done": 1, "waiting": 5}
+
+
+def test_fresh_begins_a_generation_and_retires_the_one_before(world: World) -> None:
+    world.submit("echo {1..3}")
+    agent = world.agent(slots=1)
+    (old,) = agent.take()
+    agent.running = [old]
+    fresh = world.submit("echo {1..3}", fresh=True)
+    assert fresh.generation == 2
+    assert agent.say().kill == (old,)
+    assert world.recount() == {"active": 1, "waiting": 2}
+
+
+def test_a_bad_command_is_paused_and_an_operator_may_insist(world: World) -> None:
+    world.submit("false {1..60}")
+    agent = world.agent(slots=5)
+    while world.run().state == "open":
+        agent.say(*[ended(ticket, exit_code=1) for ticket in agent.take()])
+    assert world.run().state == "paused"
+    assert 20 <= world.run().counts["failed"] <= 25
+    world.verb("unpause")
+    while world.run().state == "open":
+        agent.say(*[ended(ticket, exit_code=1) for ticket in agent.take()])
+    assert world.run().state == "done"
+    assert world.run().counts["failed"] == 60
+
+
+def test_a_verb_that_makes_no_sense_says_which_does(world: World) -> None:
+    world.submit("true 1")
+    agent = world.agent()
+    agent.say(ended(agent.take()[0]))
+    for verb in ("pause", "unpause", "stop", "cancel"):
+        with pytest.raises(StateError) as raised:
+            world.verb(verb)
+        assert "rerun" in (raised.value.hint or "")
+
+
+def test_output_is_kept_with_the_attempt(world: World) -> None:
+    world.submit("echo 1")
+    agent = world.agent()
+    (ticket,) = agent.take()
+    agent.say(ended(ticket, stdout=Stream(size=2, inline=b"1\n")))
+    with world.store.reader() as reader:
+        rows = reader.rows("results", 1, 1, 0)
+    assert rows[0][16] == b"1\n"

@@ -1,0 +1,161 @@
+"""The store: commits in groups, errors that undo only themselves, foreign files refused."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from corral.errors import StoreError
+from corral.store import sql
+from corral.store.blobs import Blobs
+from corral.store.folder import StateFolder
+from corral.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SOURCE = Path(__file__).parents[2] / "src" / "corral"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    opened = SqliteStore.open(tmp_path / "corral.db")
+    yield opened
+    opened.close()
+
+
+def put(tx, name: str, slots: int) -> int:
+    """Keep something that can be asked for: a host with so many slots."""
+    if tx.row("host_of_name", name) is None:
+        tx.insert("host_new", name, slots, 1)
+    tx.change("host_slots", tx.value("host_of_name", name), slots)
+    return slots
+
+
+def got(reader, name: str) -> int | None:
+    row = reader.row("host_of_name", name)
+    return None if row is None else row[2]
+
+
+def test_what_was_answered_is_there_for_every_later_reader(store: SqliteStore) -> None:
+    futures = [store.write(put, f"k{n}", n) for n in range(500)]
+    assert [future.result() for future in futures] == list(range(500))
+    with store.reader() as reader:
+        assert got(reader, "k499") == 499
+
+
+def test_an_error_undoes_only_its_own_changes(store: SqliteStore) -> None:
+    def half(tx) -> None:
+        put(tx, "half", 1)
+        raise ValueError("oh")
+
+    good, bad, after = store.write(put, "a", 1), store.write(half), store.write(put, "b", 2)
+    assert (good.result(), after.result()) == (1, 2)
+    with pytest.raises(ValueError, match="oh"):
+        bad.result()
+    with store.reader() as reader:
+        assert got(reader, "half") is None
+        assert got(reader, "b") == 2
+
+
+def test_listeners_hear_topics_after_the_commit_and_not_of_what_was_undone(
+    store: SqliteStore,
+) -> None:
+    heard: list[frozenset[str]] = []
+    told = threading.Event()
+
+    def listener(topics: frozenset[str]) -> None:
+        heard.append(topics)
+        told.set()
+
+    def tells(tx, topic: str, *, fails: bool) -> None:
+        tx.tell(topic)
+        if fails:
+            raise ValueError
+
+    store.listen(listener)
+    store.write(tells, "undone", fails=True)
+    store.write(tells, "work", fails=False).result()
+    assert told.wait(5)
+    assert frozenset().union(*heard) == {"work"}
+
+
+def test_a_reader_sees_one_snapshot(store: SqliteStore) -> None:
+    store.write(put, "k", 1).result()
+    with store.reader() as reader:
+        assert got(reader, "k") == 1
+        store.write(put, "k", 2).result()
+        assert got(reader, "k") == 1
+
+
+def test_a_closed_store_refuses(store: SqliteStore) -> None:
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.write(put, "k", 1)
+
+
+def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "corral.db"
+    connection = sqlite3.connect(path)
+    connection.execute("create table other (x)")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreError, match="not corral's"):
+        SqliteStore.open(path)
+
+
+def test_every_query_is_well_formed(store: SqliteStore) -> None:
+    connection = sqlite3.connect(":memory:")
+    for _, script in sql.migrations("sqlite"):
+        connection.executescript(script)
+    for name, text in sql.queries("sqlite").items():
+        numbers = [int(number) for number in re.findall(r"\?(\d+)", text)]
+        bindings = [None] * max(numbers, default=text.count("?"))
+        connection.execute(f"explain {text}", bindings).fetchall()
+        assert name.islower()
+    connection.close()
+
+
+def test_every_query_is_used() -> None:
+    source = "".join(path.read_text() for path in SOURCE.rglob("*.py"))
+    unused = [name for name in sql.queries("sqlite") if f'"{name}"' not in source]
+    assert unused == []
+
+
+def test_blobs_are_found_by_their_content_and_checked(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path / "blobs")
+    source = tmp_path / "source"
+    source.write_bytes(b"some bytes")
+    sha256, size = blobs.add(source)
+    with blobs.open(sha256) as file:
+        assert (file.read(), size) == (b"some bytes", 10)
+    assert blobs.append("1-1-1-1", 2, 0, b"some ") == 5
+    assert blobs.append("1-1-1-1", 2, 9, b"x") is None
+    assert blobs.append("1-1-1-1", 2, 5, b"bytes") == 10
+    assert blobs.land("1-1-1-1", 2, sha256=sha256, size=10)
+    assert blobs.append("1-1-1-2", 2, 0, b"other") == 5
+    assert not blobs.land("1-1-1-2", 2, sha256="0" * 64, size=5)
+    assert blobs.part_size("1-1-1-2", 2) == 0
+    assert blobs.sweep(set()) == 10
+
+
+def test_one_process_holds_the_lock_and_secrets_are_private(tmp_path: Path) -> None:
+    folder = StateFolder.find_or_make(tmp_path)
+    lock = folder.try_lock()
+    assert lock is not None
+    assert folder.try_lock() is None
+    lock.close()
+    again = folder.try_lock()
+    assert again is not None
+    again.close()
+    assert (folder.path / "secret").stat().st_mode & 0o077 == 0
+    assert folder.path.stat().st_mode & 0o077 == 0
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    found = StateFolder.find(tmp_path / "deep" / "er")
+    assert found is not None
+    assert found.path == folder.path
