@@ -4,16 +4,14 @@ It does what a person would: one ``corral run``, then reads results.csv and outp
 """
 
 import csv
-import os
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-COMMAND = "python3 ising.py -T {1.4..3.4:.2} -L {8,16} -s {seed}"
+COMMAND = "python3 ising.py -T {1.4..3.4:.2} -L {8,16,32} -s {seed}"
 REPLICATES = "4"
 HEIGHT = 12  # lines of the picture
 EXACT_TC = 2.269  # Onsager, Phys. Rev. 65, 117 (1944)
@@ -21,15 +19,12 @@ EXACT_TC = 2.269  # Onsager, Phys. Rev. 65, 117 (1944)
 
 def main() -> int:
     """Run the sweep in a folder of its own and show what came out."""
-    place = (
-        Path(os.environ.get("CORRAL_DEMO", tempfile.gettempdir())) / f"corral-demo-{os.getuid()}"
-    )
-    place.mkdir(mode=0o700, exist_ok=True)
+    place = Path(__file__).parents[2] / "build" / "demo"
+    place.mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(__file__).with_name("ising.py"), place)
-    print(f"$ cd {place}\n$ corral run -r{REPLICATES} '{COMMAND}'", flush=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "corral", "run", f"-r{REPLICATES}", COMMAND], cwd=place, check=False
-    )
+    print(f"$ cd {place}\n$ corral run --name ising -r{REPLICATES} '{COMMAND}'", flush=True)
+    words = ["run", "--name", "ising", f"-r{REPLICATES}", COMMAND]
+    done = subprocess.run([sys.executable, "-m", "corral", *words], cwd=place, check=False)
     if done.returncode:
         return done.returncode
     means = read(place / "results" / "ising")

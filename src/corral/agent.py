@@ -40,6 +40,8 @@ BACKOFF_LAST_S = 1.0  # ... up to this
 REPLY_S = 10.0  # beyond hold_s: a reply that takes longer is not coming
 FILE_REPLY_S = 60.0  # a chunk moves in milliseconds; a slow line gets its minute
 BURST_S = 0.05  # at most one exchange in this time while there is enough to do
+DEEP_S = 0.15  # ... and in this while so many leases per slot are queued that none runs out
+DEEP = 64
 SLOW_S = 1.0  # a master that commits gets this long before a newer exchange overtakes
 TELL_S = 0.02  # at most one message of ends in this time from supervisor to link
 TELL_MANY = 64  # ... unless so many ends are pending
@@ -60,6 +62,7 @@ RING_WIDTH = 64  # bytes for one ticket
 GENERATION = 10**9  # exchange numbers of one link; the next link counts on above them
 CAS_MTIME_S = 946684800  # every shipped file is of 2000-01-01: any other time means it was altered
 TIDY_NS = 946684800 * 10**9  # ... and so is a slot's folder that no task has touched
+GONE = -1  # in place of a start time: reaped; a process of that pid is another one
 SLOT_MARK = "\0slot\0"  # in a lease's words: stands for the number of the slot
 
 TERM, CONT, STOP, KILL = (
@@ -369,7 +372,8 @@ class Link:
         if not self._has_news(last):
             return beat
         busy = len(self.queued) >= self.slots and self._want() == 0
-        soon = last.at + BURST_S if busy else now
+        deep = len(self.queued) >= DEEP * self.slots
+        soon = last.at + (DEEP_S if deep else BURST_S) if busy else now
         if last.state == "flying" and last.heavy:
             soon = last.at + SLOW_S
         return earliest(soon, beat)
@@ -1425,7 +1429,7 @@ class Supervisor:
 
     def _tree(self, task):
         pids = dict(task.roots)
-        pids[task.pid] = None
+        pids[task.pid] = None if task.end is None else GONE
         return self.processes.tree(pids, "CORRAL_TICKET=" + task.ticket) - self.unclean
 
     def _look_again(self, pid, now):
@@ -2171,8 +2175,9 @@ class ProcessTable:
     ``spawn(words, environment, search, folder, out, err)`` gives the pid of a task in a session
     of its own, or raises CannotStart. ``strays(known)`` lists own children that are not in
     ``known``; ``origin(pid)`` tells (ticket, session, slot) as far as a process shows them.
-    ``tree(pids, tag)`` is the set of living processes that are in ``pids`` (values: start time
-    or None) or in the session of one, carry ``tag`` in their environment, or descend from such.
+    ``tree(pids, tag)`` is the set of living processes that are in ``pids`` (values: start time,
+    None for a child that is not reaped, GONE for one that is, whose session counts) or in the
+    session of one, carry ``tag`` in their environment, or descend from such.
     ``signal(pids, number)``; ``start_time(pid)``; ``load()``. ``start_peer()`` forks the other
     process and gives the port to it.
     """
@@ -2771,7 +2776,7 @@ class Unusable(Exception):
         self.hint = hint
 
 
-def choose_folder(owner, incarnation, workdir=None):
+def choose_folder(owner: str, incarnation: str, workdir: "str | None" = None) -> str:
     """Make the agent's folder in the first place that will do, and give its path.
 
     That is ``BASE/corral-UID/OWNER/INCARNATION`` with BASE one of ``workdir``, /var/tmp, /tmp,

@@ -20,7 +20,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
 
-from corral import agent
+import corral.agent
+
+agent: Any = corral.agent  # it has no annotations, for it runs on Python 3.6
 
 ROUNDS = 5
 BATCH = 500

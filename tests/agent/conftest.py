@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from corral import agent, protocol
+from corral import protocol
 from tests.agent.master import Master
-from tests.agent.support import AGENT, alive, tagged, wait_until
+from tests.agent.support import AGENT, agent, alive, tagged, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 OWNER = "testowner"
 
@@ -56,7 +56,9 @@ class Bed:
             "linger_s": 60,
         } | changes
 
-    def command(self, word: str, config: dict[str, object], **kwargs: object) -> dict[str, object]:
+    def command(
+        self, word: str, config: Mapping[str, object], **kwargs: object
+    ) -> dict[str, object]:
         """Run a command of the agent's file bare; give its answer."""
         done = subprocess.run(
             [self.python, "-I", "-S", str(self.program), word],
@@ -100,7 +102,7 @@ class Bed:
 
     def stop(self, how: str = "drain", seconds: float = 15.0) -> None:
         """Tell the agent to end, and see it gone."""
-        self.master.set(stop=how)
+        self.master.change(stop=how)
         self.see_end(seconds)
 
     def see_end(self, seconds: float = 15.0) -> None:

@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from corral import agent, protocol
+from corral import protocol
+from tests.agent.support import agent
 
 KEY = b"k" * 32
 INCARNATION = "00ff"

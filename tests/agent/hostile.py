@@ -4,11 +4,12 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 
 def mark(name: str) -> None:
-    with open(os.path.join(sys.argv[1], f"{name}-{os.getpid()}"), "w"):
-        pass
+    Path(sys.argv[1], f"{name}-{os.getpid()}").touch()
 
 
 def idle(name: str) -> None:
@@ -17,13 +18,13 @@ def idle(name: str) -> None:
         time.sleep(60)
 
 
-def fork(then, *args: object) -> None:
+def fork(then: Any, *args: object) -> None:
     if os.fork() == 0:
         then(*args)
         os._exit(0)
 
 
-def daemon(then, *args: object) -> None:
+def daemon(then: Any, *args: object) -> None:
     """Fork twice, with a session of its own, nothing open, no folder."""
 
     def middle() -> None:
@@ -74,7 +75,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.argv[2:] == ["leave"]:
         names = ("child", "session", "daemon", "stubborn", "nameless", "respawner", "respawned")
-        while not all(any(f.startswith(name) for f in os.listdir(sys.argv[1])) for name in names):
+        folder = Path(sys.argv[1])
+        while not all(any(folder.glob(f"{name}-*")) for name in names):
             time.sleep(0.01)
         return
     idle("main")

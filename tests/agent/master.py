@@ -13,7 +13,6 @@ import socketserver
 import threading
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,6 +23,7 @@ from tests.agent.support import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 SECRET = b"the secret of a state folder"
 
@@ -103,7 +103,7 @@ class Master:
             self.waiting += [msgspec.structs.replace(lease, part=key) for lease in leases]
             self.changed.notify_all()
 
-    def set(self, **values: object) -> None:
+    def change(self, **values: object) -> None:
         with self.changed:
             for name, value in values.items():
                 setattr(self, name, value)
@@ -222,7 +222,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     def process_request(self, request: object, client_address: object) -> None:
         assert isinstance(request, socket.socket)
         self.connections.add(request)
-        super().process_request(request, client_address)  # type: ignore[arg-type]  # typeshed
+        super().process_request(request, client_address)
 
     def cut_all(self) -> None:
         for connection in list(self.connections):

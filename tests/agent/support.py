@@ -9,11 +9,14 @@ import sys
 import time
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import corral.agent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+agent: Any = corral.agent  # it has no annotations, for it runs on Python 3.6
 AGENT = Path(__file__).parents[2] / "src" / "corral" / "agent.py"
 OLDEST = 6
 

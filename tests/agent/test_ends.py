@@ -45,9 +45,9 @@ def test_nothing_is_left_of_a_hostile_task(bed: Bed, marks: Path, end: str, pyth
     bed.master.give(lease(1, *words), part=part)
     wait_until(lambda: set(marked(marks).values()) >= NAMES, 10, "the hostile task is not up")
     if end == "kill":
-        bed.master.set(kill={"1-1-1-1"})
+        bed.master.change(kill={"1-1-1-1"})
     elif end == "now":
-        bed.master.set(stop="now")
+        bed.master.change(stop="now")
     elif end == "supervisor":
         os.kill(bed.supervisor, signal.SIGKILL)
     report = bed.master.report("1-1-1-1")
@@ -73,10 +73,10 @@ def test_other_tasks_live_on_when_a_hostile_one_is_killed(bed: Bed, marks: Path)
     bed.master.give(lease(1, *words, str(marks)), lease(2, *words, str(other)), part=part)
     wait_until(lambda: set(marked(other).values()) >= NAMES)
     wait_until(lambda: len(list(marks.iterdir())) > len(NAMES) + 1)
-    bed.master.set(kill={"1-1-1-1"})
+    bed.master.change(kill={"1-1-1-1"})
     bed.master.report("1-1-1-1")
     assert all(alive(pid) for pid in marked(other))
-    bed.master.set(kill={"1-1-2-1"})
+    bed.master.change(kill={"1-1-2-1"})
     bed.master.report("1-1-2-1")
     assert not any(alive(pid) for pid in marked(other))
     sweep_marks(other)
@@ -97,7 +97,7 @@ def test_polite_task_has_its_grace(bed: Bed) -> None:
     line = "trap 'echo bye; exit 7' TERM; echo up > ready; sleep 1000 & wait"
     bed.give(lease(1, line=line), grace_s=10.0)
     wait_until(lambda: list(bed.folder.glob("slots/*/ready")))
-    bed.master.set(kill={"1-1-1-1"})
+    bed.master.change(kill={"1-1-1-1"})
     report = bed.master.report("1-1-1-1", 5)  # and not after the whole grace
     assert (report.ended, report.exit) == ("killed", 7)
     assert report.stdout.inline == b"bye\n"
@@ -108,7 +108,7 @@ def test_stubborn_task_is_killed_after_its_grace(bed: Bed) -> None:
     line = "trap '' TERM; echo up > ready; while :; do sleep 0.05; done"
     bed.give(lease(1, line=line), grace_s=0.3)
     wait_until(lambda: list(bed.folder.glob("slots/*/ready")))
-    bed.master.set(kill={"1-1-1-1"})
+    bed.master.change(kill={"1-1-1-1"})
     report = bed.master.report("1-1-1-1")
     assert (report.ended, report.signal) == ("killed", 9)
 
@@ -127,7 +127,7 @@ def test_queued_lease_that_is_killed_comes_back(bed: Bed) -> None:
     bed.start(slots=1)
     bed.give(lease(1, "sleep", "1000"), lease(2, "touch", "/nowhere/x"))
     wait_until(lambda: bed.master.running() == {"1-1-1-1"})
-    bed.master.set(kill={"1-1-2-1", "1-1-9-1"})
+    bed.master.change(kill={"1-1-2-1", "1-1-9-1"})
     report = bed.master.report("1-1-2-1")
     assert report.ended == "returned"
     assert "1-1-1-1" not in bed.master.reports
@@ -140,7 +140,7 @@ def test_drain_lets_running_tasks_finish(bed: Bed) -> None:
         lease(1, line="echo up > ready; while [ -e ready ]; do sleep 0.02; done"), lease(2, "true")
     )
     wait_until(lambda: bed.master.running() == {"1-1-1-1"})
-    bed.master.set(stop="drain")
+    bed.master.change(stop="drain")
     assert bed.master.report("1-1-2-1").ended == "returned"
     assert not bed.master.bye
     [ready] = bed.folder.glob("slots/*/ready")
@@ -164,7 +164,7 @@ def test_agent_that_is_not_wanted_any_more_goes_without_a_word(bed: Bed) -> None
     bed.start()
     bed.give(lease(1, "sleep", "1000"))
     wait_until(lambda: bed.master.running() == {"1-1-1-1"})
-    bed.master.set(gone=True)
+    bed.master.change(gone=True)
     bed.see_end()
     assert not bed.master.reports
     assert not bed.master.bye

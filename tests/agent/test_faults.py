@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from corral import protocol
 from tests.agent.conftest import OWNER, Bed, lease
 from tests.agent.support import alive, pythons, tagged, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 BOTH_ENDS = pytest.mark.parametrize(
     "python", [pythons()[0], pythons()[-1]], ids=["oldest", "newest"]
@@ -19,7 +23,7 @@ OUT = protocol.Output(name="out.txt")
 
 
 @pytest.fixture
-def starts(base: Path) -> Path:
+def starts(base: Path) -> Iterator[Path]:
     """A folder where each start of a task leaves a line, so that one too many is seen."""
     path = base / "starts"
     path.mkdir()
@@ -43,6 +47,10 @@ def hold(starts: Path) -> str:
     return f"while [ ! -e {starts}/go ]; do sleep 0.02; done"
 
 
+def see_new_link(bed: Bed, old: int) -> None:
+    wait_until(lambda: bed.find_peers()[0] not in (0, old), 5, "no new link")
+
+
 def go(starts: Path) -> None:
     (starts / "go").write_text("")
 
@@ -57,7 +65,7 @@ def test_link_dies_and_tasks_notice_nothing(bed: Bed, starts: Path, python: str)
     for _ in range(3):
         old = bed.link
         os.kill(old, signal.SIGKILL)
-        wait_until(lambda old=old: bed.find_peers()[0] not in (0, old), 5, "no new link")
+        see_new_link(bed, old)
     facts = len(bed.master.facts)
     wait_until(lambda: len(bed.master.facts) >= max(2, facts))
     assert bed.master.running() == {"1-1-0-1", "1-1-1-1"}
@@ -134,7 +142,7 @@ def test_link_dies_in_the_middle_of_a_burst(bed: Bed, starts: Path) -> None:
 
 def test_both_die_and_a_second_life_collects(bed: Bed, starts: Path) -> None:
     bed.start()
-    bed.master.set(answer_reports=False)
+    bed.master.change(answer_reports=False)
     bed.give(counted(starts, 1, "echo result > out.txt; seq 20000"), lease(2, "sh", "-c", "exit 4"))
     first = [bed.master.report(f"1-1-{n}-1") for n in (1, 2)]
     bed.give(counted(starts, 3, "sleep 1000"))
@@ -146,7 +154,7 @@ def test_both_die_and_a_second_life_collects(bed: Bed, starts: Path) -> None:
     bed.master.reports.clear()
     bed.master.files.clear()
     bed.master.granted.clear()
-    bed.master.set(answer_reports=True)
+    bed.master.change(answer_reports=True)
     before = len(bed.master.asked)
     bed.start(collect=True)
     assert not [pid for pid in strays if alive(pid)]
@@ -214,7 +222,7 @@ def test_lost_reply_is_asked_for_with_the_same_bytes(bed: Bed) -> None:
 def test_lost_answer_to_a_report_does_no_harm(bed: Bed) -> None:
     bed.start()
     bed.run(lease(1, "true"))
-    bed.master.set(drop_replies=1)
+    bed.master.change(drop_replies=1)
     [report] = bed.run(lease(2, "true"))
     assert report.exit == 0
     [report] = bed.run(lease(3, "true"))
@@ -230,7 +238,7 @@ def test_reply_with_a_wrong_signature_is_never_obeyed(bed: Bed, starts: Path) ->
     wait_until(lambda: "1-1-1-1" in bed.master.reports)
     numbers = [asked.number for asked in bed.master.asked[:4]]
     assert len(set(numbers)) == 1  # it asked again until it could trust the answer
-    bed.master.set(forge_replies=5, stop="now")
+    bed.master.change(forge_replies=5, stop="now")
     wait_until(lambda: bed.master.forge_replies == 0)
     bed.see_end()
 
@@ -239,7 +247,7 @@ def test_forged_end_is_not_believed(bed: Bed) -> None:
     bed.start()
     bed.give(lease(1, "sleep", "1000"))
     wait_until(lambda: bed.master.running() == {"1-1-1-1"})
-    bed.master.set(forge_replies=4, gone=True)
+    bed.master.change(forge_replies=4, gone=True)
     wait_until(lambda: bed.master.forge_replies == 0)
     assert bed.master.running() == {"1-1-1-1"}
 

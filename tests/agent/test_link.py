@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from corral import agent, protocol
+from corral import protocol
 from tests.agent import fakes
 from tests.agent.fakes import PART, Request, ended, lease
+from tests.agent.support import agent
 
 TABLE = {"slots": 2, "stop": "", "parts": {}, "queued": [], "running": [], "ended": []}
 
@@ -463,7 +464,7 @@ def test_new_supervisor_waits_until_the_old_ones_tasks_are_dead(world: World) ->
     assert world.processes.peers == []
     world.tick(2.0)
     assert len(world.processes.peers) == 1
-    [report] = [r for r in world.link.ended.values()]
+    [report] = list(world.link.ended.values())
     assert report["report"]["message"] == "the supervisor died; unclean: pid 101"
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from corral import agent
 from tests.agent import fakes
 from tests.agent.fakes import PART, lease
+from tests.agent.support import agent
 
 TERM, KILL = 15, 9
 

@@ -225,7 +225,8 @@ class _Follower:
             rested = await self._session.rest(run)
             if rested is not None and not self._waits_for_unpause(rested):
                 return rested
-            self._progress.show(rested or await self._session.look(run), note=self._note())
+            if self._progress.due():
+                self._progress.show(rested or await self._session.look(run), note=self._note())
             if rested is not None:
                 await asyncio.sleep(EVERY_S)
 

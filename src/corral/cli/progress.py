@@ -29,20 +29,27 @@ class Progress:
         self._last_drawn = 0.0
         self._next_line = self._began + FIRST_S
         self._gap = FIRST_S
-        self._seen: deque[tuple[float, int]] = deque()
+        self._seen: deque[tuple[float, int]] = deque([(self._began, 0)])
         self._drawn = False
 
+    def due(self) -> bool:
+        """Say whether there is anything to draw now: looking costs the master a query."""
+        now = time.monotonic()
+        if self.live:
+            return now - self._last_drawn >= DRAW_S
+        return not self._quiet and now >= self._next_line
+
     def show(self, run: Run, *, note: str = "") -> None:
-        """Take in the state of now."""
+        """Take in the state of now, and draw it."""
         now = time.monotonic()
         ended = run.counts["done"] + run.counts["failed"]
         self._seen.append((now, ended))
         while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW_S:
             self._seen.popleft()
-        if self.live and now - self._last_drawn >= DRAW_S:
+        if self.live:
             self._last_drawn = now
             self._draw(line(run, self._rate(), note=note, width=_width()))
-        elif not self.live and not self._quiet and now >= self._next_line:
+        else:
             self._gap = min(LONGEST_S, self._gap * 2)
             self._next_line = now + self._gap
             print(plain_line(run, self._rate(), note=note), file=sys.stderr, flush=True)

@@ -66,7 +66,9 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
         return Reply(number=request.number, answered=answered)
     if not repeated:
         _grant(tx, agent, request.number, held, parts, now)
-    return _reply(tx, agent, request.number, parts, answered=answered, unwanted=unwanted)
+    return _reply(
+        tx, agent, request.number, parts, answered=answered, unwanted=unwanted, holds=held > 0
+    )
 
 
 def grant(tx: Tx, incarnation: Incarnation, number: int, parts: Parts, now: float) -> Reply | None:
@@ -80,7 +82,9 @@ def grant(tx: Tx, incarnation: Incarnation, number: int, parts: Parts, now: floa
         back=tuple(row[0] for row in live if row[4] and not row[5] and row[2] == "leased"),
     )
     _grant(tx, agent, number, len(live), parts, now)
-    return _reply(tx, agent, number, parts, answered=(), unwanted=unwanted)
+    return _reply(
+        tx, agent, number, parts, answered=(), unwanted=unwanted, holds=bool(live)
+    )
 
 
 # ------------------------------------------------------------------- what the agent says
@@ -159,8 +163,12 @@ def _settle(tx: Tx, fresh: Sequence[tuple[Known, Report]], parts: Parts, now: fl
     _keep_output(tx, fresh)
     quick: list[tuple[Known, Report]] = []
     tasks: set[int] = set()
+    declares = {
+        key: parts.get(tx, *key).declares
+        for key in {(attempt.run, attempt.generation) for attempt, _ in fresh}
+    }
     for attempt, report in fresh:
-        checked = parts.get(tx, attempt.run, attempt.generation).declares
+        checked = declares[attempt.run, attempt.generation]
         plain = report.ended == "exited" and report.exit == 0 and not checked
         if plain and attempt.counts and attempt.state != "ended" and attempt.task not in tasks:
             quick.append((attempt, report))
@@ -388,14 +396,14 @@ def _reply(
     *,
     answered: tuple[str, ...],
     unwanted: Unwanted,
+    holds: bool,
 ) -> Reply:
     rows = tx.rows("leases", agent.incarnation, number)
     used = {f"{row[2]}-{row[3]}": parts.get(tx, row[2], row[3]) for row in rows}
     leases = tuple(lease(tx, used[f"{row[2]}-{row[3]}"], row, host=agent.host_name) for row in rows)
-    holds = bool(leases) or bool(tx.value("agent_holds", agent.incarnation))
     return Reply(
         number=number,
-        hold_s=beat(holds_tickets=holds, agents=1),
+        hold_s=beat(holds_tickets=holds or bool(leases), agents=1),
         slots=agent.slots,
         parts={key: part.message for key, part in used.items()},
         leases=leases,

@@ -172,8 +172,9 @@ class Master:
             self._judges.wake()
         if "agent" in topics:
             self._keeper.wake()
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        if "run" in topics:
+            changed, self._changed = self._changed, asyncio.Event()
+            changed.set()
 
     def _look(self, run: RunId) -> Run | None:
         with self.store.reader() as reader:

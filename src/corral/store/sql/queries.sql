@@ -192,10 +192,6 @@ update agent set state = 'ended', ended = ?2 where incarnation = ?1 and state !=
 -- A dead incarnation gets a second life to hand in its spool.
 update agent set state = 'starting', ended = null where incarnation = ?1
 
--- agent_holds --
--- Does it hold a ticket that is not ended?
-select count(*) from attempt where incarnation = ?1 and state in ('leased', 'running')
-
 -- attempts_known --
 -- The attempts of these tickets (a JSON list), with what judging them needs.
 select a.ticket, a.id, a.task_id, a.state, a.outcome, a.incarnation, a.digest, a.epoch, a.number,
