@@ -17,7 +17,7 @@ from corral.work.render import Renderer, Setting, place
 from corral.work.runfile import RunFile
 from corral.work.sweep import Sweep
 
-NO_SURROGATES = st.characters(blacklist_categories=("Cs",), blacklist_characters="\0")
+NO_SURROGATES = st.characters(codec="utf-8", exclude_characters="\0")
 VALUES = st.text(NO_SURROGATES, min_size=0, max_size=12)
 AXES = st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=4), max_size=3)
 

@@ -82,9 +82,7 @@ def grant(tx: Tx, incarnation: Incarnation, number: int, parts: Parts, now: floa
         back=tuple(row[0] for row in live if row[4] and not row[5] and row[2] == "leased"),
     )
     _grant(tx, agent, number, len(live), parts, now)
-    return _reply(
-        tx, agent, number, parts, answered=(), unwanted=unwanted, holds=bool(live)
-    )
+    return _reply(tx, agent, number, parts, answered=(), unwanted=unwanted, holds=bool(live))
 
 
 # ------------------------------------------------------------------- what the agent says

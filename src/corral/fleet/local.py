@@ -52,7 +52,7 @@ class LocalLauncher:
             LaunchError: There is no place for it.
         """
         try:
-            return Path(agent.choose_folder(owner, incarnation))  # type: ignore[no-untyped-call]  # Python 3.6
+            return Path(agent.choose_folder(owner, incarnation))
         except agent.Unusable as error:
             raise LaunchError(
                 f"localhost: {error}", hint="make room in /var/tmp or /tmp, or mend their rights"
