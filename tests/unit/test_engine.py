@@ -243,6 +243,17 @@ def test_a_bad_command_is_paused_and_an_operator_may_insist(world: World) -> Non
     assert world.run().counts["failed"] == 60
 
 
+def test_a_halted_run_whose_last_task_ends_well_is_done(world: World) -> None:
+    world.submit("true 1")
+    agent = world.agent()
+    (ticket,) = agent.take()
+    agent.running = [ticket]
+    world.verb("stop")
+    assert world.run().state == "halted"
+    agent.say(ended(ticket))
+    assert world.run().state == "done"
+
+
 def test_a_verb_that_makes_no_sense_says_which_does(world: World) -> None:
     world.submit("true 1")
     agent = world.agent()

@@ -46,7 +46,9 @@ def unpause(tx: Tx, run: RunId, now: float) -> Changed:
 
 def stop(tx: Tx, run: RunId, now: float) -> Changed:
     """Let running tasks finish and hand out nothing: the run is halted, `resume` goes on."""
-    return _turn(tx, run, "halted", ["open", "paused"], "halted", now)
+    _turn(tx, run, "halted", ["open", "paused"], "halted", now)
+    judge.finish_run(tx, run, now)
+    return _changed(tx, run)
 
 
 def kill(tx: Tx, run: RunId, now: float) -> Changed:

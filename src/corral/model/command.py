@@ -14,6 +14,7 @@ Place = Literal["word", "bare", "single", "double"]
 """Where a value stands: a word of a vector, or in a shell line unquoted, in '…' or in "…"."""
 
 DIGITS = 60  # of a decimal range's arithmetic: far beyond what anybody types, so never rounded
+FACTOR_DIGITS = 12  # of a value in a range that multiplies: 1.1 to the 30th has 31
 PLAIN = 20  # characters; a longer number is written with an exponent
 
 
@@ -38,8 +39,11 @@ class Range(Frozen, frozen=True, kw_only=True, tag="range"):
         with localcontext() as context:
             context.prec = DIGITS
             first, step = Decimal(self.first), Decimal(self.step)
-            number = first + index * step if self.kind == "add" else first * step**index
-            return _padded(shortest(number), self.width)
+            if self.kind == "multiply":
+                number = first * step**index
+                context.prec = FACTOR_DIGITS
+                return shortest(+number)
+            return _padded(shortest(first + index * step), self.width)
 
 
 class Listed(Frozen, frozen=True, kw_only=True, tag="listed"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from decimal import Decimal, InvalidOperation, localcontext
+from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Protocol
 
 from corral.errors import UsageError
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MOST = 10**9  # values of one axis; more is a slip of the keyboard
+ROUNDING = Decimal("1e-20")  # of two logarithms: far above their error, far below a step
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?:(?::|\.\.)(\*?)({_NUMBER}))?")
@@ -66,8 +67,7 @@ def parse(name: str, text: str, folder: Folder, notes: list[str]) -> Axis:
     Raises:
         UsageError: It is an empty pattern, a bad range, an unreadable file, …
     """
-    if "\0" in text:
-        raise UsageError(f"{{{name}}}: a value cannot hold a NUL byte")
+    check_text(text, f"the values of {name}")
     if text.startswith("@") and len(text) > 1:
         return _file(name, text, folder, notes)
     if looks_like_range(text) or _LETTERS.fullmatch(text):
@@ -86,9 +86,24 @@ def listed(name: str, values: Sequence[str]) -> Listed:
     """
     if not values:
         raise UsageError(f"{name}: a list without values", hint="give it at least one")
-    if any("\0" in value for value in values):
-        raise UsageError(f"{name}: a value cannot hold a NUL byte")
+    for value in values:
+        check_text(value, f"a value of {name}")
     return Listed(name=name, text=",".join(values), kind="list", values=tuple(values))
+
+
+def check_text(text: str, what: str) -> None:
+    """Refuse what no command can hold, or no table of results.
+
+    Raises:
+        UsageError: There is a NUL in it, or it is not UTF-8.
+    """
+    if "\0" in text:
+        raise UsageError(f"{what} cannot hold a NUL byte")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        raise UsageError(f"{what} is not UTF-8: {shown}", hint="write it in UTF-8") from error
 
 
 def _range(name: str, text: str) -> Range:
@@ -106,13 +121,15 @@ def _range(name: str, text: str) -> Range:
         try:
             first, last = Decimal(first_text), Decimal(last_text)
             step = Decimal(step_text) if step_text else Decimal(1)
-        except InvalidOperation as error:
-            raise UsageError(f"{{{text}}} is no range") from error
-        count = (
-            _count_multiply(text, first, last, step)
-            if star
-            else _count_add(text, first, last, step)
-        )
+            count = (
+                _count_multiply(text, first, last, step)
+                if star
+                else _count_add(text, first, last, step)
+            )
+        except ArithmeticError as error:
+            raise UsageError(
+                f"{{{text}}}: numbers too far apart to count", hint="take a larger step"
+            ) from error
         if not star and last < first:
             step = -abs(step)
         if star and last < first and step > 1:
@@ -162,17 +179,11 @@ def _count_multiply(text: str, first: Decimal, last: Decimal, step: Decimal) -> 
             f"{{{text}}}: a range that multiplies needs numbers above 0 and a factor other than 1",
             hint="write {1e-4..1:*10} or {1..1024:*2}",
         )
-    factor = step if step > 1 else 1 / step
-    if (step < 1) != (last < first) and step < 1:
+    if step < 1 and last > first:
         raise UsageError(f"{{{text}}}: this factor never arrives", hint="take its inverse")
-    low, high = min(first, last), max(first, last)
-    count = 1
-    while low * factor <= high * (1 + Decimal(10) ** -20):
-        low *= factor
-        count += 1
-        if count > MOST:
-            break
-    return count
+    factor = step if step > 1 else 1 / step
+    steps = (max(first, last) / min(first, last)).ln() / factor.ln()
+    return int(steps + ROUNDING) + 1
 
 
 def _width(first: str, last: str) -> int:
@@ -206,16 +217,41 @@ def _glob(name: str, text: str, items: Sequence[str], folder: Folder) -> Listed:
         raise UsageError(f"{{{text}}}: a path is written with /", hint=text.replace("\\", "/"))
     values: list[str] = []
     for item in items:
-        if not any(c in item for c in "*?["):
+        if any(c in item for c in "*?["):
+            values += _matches(item, folder)
+        elif folder.is_file(item):
             values.append(item)
-            continue
-        found = sorted(folder.glob(item), key=str.encode)
-        if not item.endswith("/"):
-            found = [path for path in found if folder.is_file(path)]
-        if not found:
-            where = posixpath.dirname(item) or "."
+        else:
             raise UsageError(
-                f"{{{item}}} matches no file", hint=f"looked in {where}/; hidden files do not count"
+                f"{{{text}}}: there is no file {item} here",
+                hint="a list with * ? [ names files; values with those: -p with @file, or [sweep]",
             )
-        values += found
     return Listed(name=name, text=text, kind="glob", values=tuple(values))
+
+
+def _matches(pattern: str, folder: Folder) -> list[str]:
+    """List the files that a pattern names, in the order of their bytes."""
+    found = [path.encode("utf-8", "surrogateescape") for path in folder.glob(pattern)]
+    try:
+        paths = [path.decode() for path in sorted(found)]
+    except UnicodeDecodeError as error:
+        shown = error.object.decode("utf-8", "backslashreplace")
+        raise UsageError(
+            f"{{{pattern}}}: a file's name is not UTF-8: {shown}", hint="rename it"
+        ) from error
+    if not pattern.endswith("/"):
+        paths = [path for path in paths if folder.is_file(path)]
+    if not paths:
+        where = posixpath.dirname(pattern) or "."
+        home = "; ~ is not expanded" if pattern.startswith("~") else ""
+        raise UsageError(
+            f"{{{pattern}}} matches no file",
+            hint=f"looked in {where}/; hidden files do not count{home}",
+        )
+    return paths
+
+
+def files_inside(path: str, folder: Folder) -> list[str]:
+    """List the files in a folder, however deep; hidden ones are left out."""
+    literal = re.sub(r"([*?[])", r"[\1]", path.rstrip("/"))
+    return sorted(found for found in folder.glob(f"{literal}/**") if folder.is_file(found))

@@ -7,7 +7,6 @@ text of any task from its values.
 from __future__ import annotations
 
 import difflib
-import posixpath
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,8 +15,8 @@ import msgspec
 from corral.errors import UsageError
 from corral.model.base import Frozen
 from corral.model.command import Axis, Command, Listed, Mark, Place, Ref, Segment, Shipped, Text
-from corral.work import axes, words
-from corral.work.render import BUILT_INS, PARTS, Renderer, format_value
+from corral.work import axes, plain, programs, words
+from corral.work.render import BUILT_INS, PARTS, Renderer, Setting, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,105 +36,13 @@ _JOINED = (
     re.compile(r"(?:.*[:,/])?([A-Za-z_]\w*)="),
     re.compile(r"--?([A-Za-z_][\w-]*)"),
 )
-_INTERPRETER = re.compile(
-    r"(python|pypy)[\d.]*|Rscript|ba?sh|dash|zsh|ksh|perl|ruby|node|julia|octave|lua[\d.]*"
-)
-_SYSTEM = (
-    "/bin/",
-    "/sbin/",
-    "/usr/",
-    "/lib",
-    "/opt/",
-    "/nix/",
-    "/snap/",
-    "/etc/",
-    "/proc/",
-    "/dev/",
-)
-_KEYWORDS = frozenset(
-    [
-        "if",
-        "then",
-        "else",
-        "elif",
-        "fi",
-        "for",
-        "while",
-        "until",
-        "do",
-        "done",
-        "case",
-        "esac",
-        "in",
-        "function",
-        "select",
-        "time",
-        "!",
-        "{",
-        "}",
-        "[[",
-    ]
-)
-_BUILT_IN_COMMANDS = _KEYWORDS | frozenset(
-    [
-        "cd",
-        "export",
-        "set",
-        "unset",
-        "source",
-        ".",
-        ":",
-        "eval",
-        "exec",
-        "exit",
-        "return",
-        "shift",
-        "trap",
-        "type",
-        "ulimit",
-        "umask",
-        "wait",
-        "alias",
-        "unalias",
-        "bg",
-        "fg",
-        "jobs",
-        "read",
-        "readonly",
-        "local",
-        "declare",
-        "typeset",
-        "let",
-        "printf",
-        "pwd",
-        "kill",
-        "command",
-        "getopts",
-        "hash",
-        "times",
-        "break",
-        "continue",
-        "history",
-        "builtin",
-        "enable",
-        "shopt",
-        "disown",
-        "logout",
-        "mapfile",
-        "pushd",
-        "popd",
-        "dirs",
-        "caller",
-        "compgen",
-        "complete",
-        "coproc",
-        "suspend",
-        "bind",
-        "help",
-        "fc",
-    ]
-)
-_SAFE = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./:=,+@%^-")
+_FORMAT = re.compile(r"(?:.?[<>=^])?[+ -]?#?0?\d{0,3},?(?:\.\d{1,3})?[bcdoxXeEfFgG%s]?")
+_COMPUTABLE = re.compile(r"[+-]?[\w.]+", re.ASCII)  # what the shell may meet inside $((…))
+_CUT = re.compile(r"\{|-[\w-]*=?\{|\w+=\{")  # what is left where a shell cut at the > of {>…}
+_TOO_MANY = 1000  # values that are not all looked up just to make a note
+_TEXTS = ("ticket", "host")  # built-ins that are no numbers
+OPTION = -1  # the word of a brace that stands in an option, not in the command
+_SYSTEM = tuple("/bin/ /sbin/ /usr/ /lib /opt/ /nix/ /snap/ /etc/ /proc/ /dev/".split())  # noqa: SIM905  (a column of words reads worse)
 
 
 class Parsed(Frozen, frozen=True, kw_only=True):
@@ -176,15 +83,15 @@ def parse(
         raise UsageError(
             f"-r {reps}: at least one replicate", hint="-r 10 runs each setting 10 times"
         )
-    parser = _Parser(typed, folder=folder, declared=declared or {}, here=here)
-    return parser.parse(reps=reps, shell=shell, outputs=outputs)
+    parser = _Parser(typed, folder=folder, declared=declared or {}, here=here, shell=shell)
+    return parser.parse(reps=reps, outputs=outputs)
 
 
 def _check_words(typed: Sequence[str], folder: Folder) -> None:
     if not typed or not typed[0].strip():
         raise UsageError("nothing to run", hint="corral run 'echo {1..5}'")
-    if any("\0" in word for word in typed):
-        raise UsageError("a command cannot hold a NUL byte")
+    for word in typed:
+        axes.check_text(word, "a command")
     first = typed[0]
     if first.startswith("-") and not folder.is_file(first):
         raise UsageError(
@@ -195,15 +102,15 @@ def _check_words(typed: Sequence[str], folder: Folder) -> None:
             f"{first!r} is no program, and {typed[1]!r} stands after it",
             hint="options go before the command: corral run [OPTIONS] 'COMMAND'",
         )
-    if len(typed) > 1:
-        for word in typed:
-            if word == "{":
-                raise UsageError(
-                    "a lone { among the words: the shell cut it at a blank, < or >",
-                    hint="quote the word: '{>{page.stem}.png}'",
-                    text=" ".join(typed),
-                    column=" ".join(typed).index("{") + 1,
-                )
+    for index, word in enumerate(typed if len(typed) > 1 else ()):
+        if _CUT.fullmatch(word):
+            text, column = _where(typed, index, len(word) - 1)
+            raise UsageError(
+                "a lone { among the words: the shell cut it at a blank, < or >",
+                hint="quote the word: '{>{page.stem}.png}'",
+                text=text,
+                column=column,
+            )
 
 
 class _Brace(NamedTuple):
@@ -216,7 +123,17 @@ class _Brace(NamedTuple):
     place: Place
     quoted: bool
     forbidden: str
+    computed: bool  # inside $((…))
     doubled: bool  # {{…}}
+
+
+class _Spoken(NamedTuple):
+    """A word of a simple command, with where it stands."""
+
+    word: int
+    start: int
+    end: int
+    text: str
 
 
 class _Parser:
@@ -229,11 +146,13 @@ class _Parser:
         folder: Folder,
         declared: Mapping[str, str | Sequence[str]],
         here: bool,
+        shell: str,
     ) -> None:
         self.typed = tuple(typed)
         self.folder = folder
         self.here = here
-        self.line = words.read(typed[0]) if len(typed) == 1 else None
+        self.shell = shell
+        self.line = words.read(typed[0], shell=shell) if len(typed) == 1 else None
         self.inline = not declared  # may braces of the command be axes?
         self.notes: list[str] = []
         self.axes: dict[str, Axis] = {}
@@ -244,7 +163,8 @@ class _Parser:
         for name, value in declared.items():
             self._declare(name, value)
 
-    def parse(self, *, reps: int, shell: str, outputs: Sequence[str]) -> Parsed:
+    def parse(self, *, reps: int, outputs: Sequence[str]) -> Parsed:
+        self._refuse_unclosed_quote()
         if self.inline:
             for brace in self._all_braces():
                 self._read_axis(brace)
@@ -253,16 +173,15 @@ class _Parser:
         marks = tuple(self._output(pattern) for pattern in outputs)
         command = Command(
             form="vector" if self.line is None else "line",
-            shell=shell,
+            shell=self.shell,
             words=segments,
-            simple=None if self.line is None else _simple(segments[0]),
+            simple=None if self.line is None else plain.split(segments[0], shell=self.shell),
             axes=tuple(self.axes.values()),
             outputs=marks,
             reps=reps,
             here=self.here,
         )
-        self._check_marks(command)
-        self._check_formats(command)
+        self._ship_folders()
         self._note_values()
         return Parsed(
             command=command, ship=tuple(dict.fromkeys(self.ship)), notes=tuple(self.notes)
@@ -305,6 +224,7 @@ class _Parser:
             place="word" if spot is None else spot.place,
             quoted=spot is not None and spot.quoted,
             forbidden="" if spot is None else spot.forbidden,
+            computed=spot is not None and spot.computed,
             doubled=doubled,
         )
 
@@ -314,10 +234,29 @@ class _Parser:
         return (
             _is_mark(content)
             or bool(_REFERENCE.fullmatch(content))
-            or (self.inline and (_named(brace) is not None or _unnamed(brace)))
+            or (self.inline and (self._named(brace) is not None or _unnamed(brace)))
         )
 
     # ---------------------------------------------------------------- axes
+
+    def _named(self, brace: _Brace) -> tuple[str, str] | None:
+        """Read ``name=values``; None if the brace is no named axis.
+
+        One value is none inside quotes, where awk's ``{n=0}`` stands. Blanks belong to values only
+        where no quotes could have held them together: bare in a line.
+        """
+        match = _NAMED.fullmatch(brace.content)
+        if match is None:
+            return None
+        text = match[2]
+        if axes.looks_like_axis(text) or axes.looks_like_range(text):
+            return match[1], text
+        if not brace.quoted and _PLAIN.fullmatch(text):
+            return match[1], text
+        bare = self.line is not None and not brace.quoted and not re.search(r"[\n;&|()<>]", text)
+        if bare and axes.looks_like_axis(re.sub(r"[ \t]", "_", text)):
+            return match[1], text
+        return None
 
     def _declare(self, name: str, value: str | Sequence[str]) -> None:
         if not re.fullmatch(r"[A-Za-z_]\w*", name):
@@ -333,7 +272,7 @@ class _Parser:
     def _read_axis(self, brace: _Brace) -> None:
         if brace.doubled or _is_mark(brace.content):
             return
-        named = _named(brace)
+        named = self._named(brace)
         if named is not None:
             name, text = named
         elif _unnamed(brace):
@@ -374,7 +313,7 @@ class _Parser:
         if joined:
             for pattern in _JOINED:
                 if match := pattern.fullmatch(joined):
-                    return match[1].replace("-", "_")
+                    return match[1].strip("-").replace("-", "_")
         elif match := _FLAG.fullmatch(before):
             return match[1].replace("-", "_")
         return f"arg{len(self.sources) + 1}"
@@ -435,12 +374,15 @@ class _Parser:
     def _means_something(self, brace: _Brace) -> bool:
         """Say whether the inside of a doubled brace would be replaced, swept or refused."""
         single = brace._replace(doubled=False)
-        if self.inline and (_named(single) is not None or _unnamed(single)):
+        if self.inline and (self._named(single) is not None or _unnamed(single)):
             return True
+        ship, notes = list(self.ship), list(self.notes)
         try:
             return self._meaning(single) is not None
         except UsageError:
             return True
+        finally:  # it was only asked: nothing ships, nothing is told
+            self.ship, self.notes = ship, notes
 
     def _meaning(self, brace: _Brace) -> Segment | None:
         """Say what a brace stands for; None = it is text."""
@@ -456,9 +398,22 @@ class _Parser:
                 axes.parse("range", brace.content, self.folder, [])
             except UsageError as error:
                 raise self._error(brace, error.message, error.hint or "") from error
-        if "," in brace.content and not brace.quoted and _has_empty_item(brace.content):
-            self.notes.append(f"{{{brace.content}}} is left as it is: it has an empty item")
+        if not brace.quoted:
+            self._note_text(brace.content)
         return None
+
+    def _note_text(self, content: str) -> None:
+        """Tell of a brace outside quotes that is text, if somebody might have meant an axis."""
+        shown = f"{{{content}}}"
+        if not self.inline and (axes.looks_like_axis(content) or _NAMED.fullmatch(content)):
+            self.notes.append(f"{shown} is left as text: with -p or [sweep], braces only refer")
+        elif _has_empty_item(content):
+            self.notes.append(f"{shown} is left as it is: it has an empty item")
+        elif self.inline and _NAMED.fullmatch(content) and not any(c in content for c in "$;("):
+            name = content.partition("=")[0]
+            self.notes.append(
+                f"{shown} is left as text: it has blanks or quotes; -p {name}='…' takes them"
+            )
 
     def _reference(self, brace: _Brace, match: re.Match[str]) -> Ref | None:
         name, dotted, form = match[1], match[2], match[3]
@@ -479,13 +434,66 @@ class _Parser:
                 brace, f"{{{name}}} has no part .{wrong[0]}", f"parts are: {' '.join(PARTS)}"
             )
         self._refuse_forbidden(brace)
-        return Ref(
+        ref = Ref(
             name=name,
             parts=parts,
             format="" if form in (None, "raw") else form or "",
             raw=form == "raw",
             place=brace.place,
         )
+        self._check_sum(brace, ref)
+        self._check_format(brace, ref)
+        return ref
+
+    def _check_sum(self, brace: _Brace, ref: Ref) -> None:
+        """Refuse text where the shell computes: it would run the ``$(…)`` in it, quoted or not."""
+        axis = self.axes.get(ref.name)
+        if not brace.computed or not isinstance(axis, Listed):
+            return
+        wrong = [value for value in axis.values if not _COMPUTABLE.fullmatch(value)]
+        if wrong:
+            raise self._error(
+                brace,
+                f"{{{brace.content}}} stands in $((…)), where {wrong[0]!r} is no number",
+                "only numbers and names can be computed with",
+            )
+
+    def _check_format(self, brace: _Brace, ref: Ref) -> None:
+        """Refuse a format that does not fit the values, before anything starts."""
+        if not ref.format and not (ref.name == "slot" and ref.parts):
+            return
+        if ref.name == "slot" and ref.name not in self.axes:
+            raise self._error(
+                brace,
+                "{slot} takes no format: only the host knows it",
+                "CORRAL_SLOT is in the task's environment",
+            )
+        for value in self._samples(ref):
+            try:
+                if not _FORMAT.fullmatch(ref.format):
+                    raise ValueError(ref.format)
+                format_value(value, ref.format)
+            except ValueError as error:
+                raise self._error(
+                    brace,
+                    f"{{{brace.content}}} does not fit the value {value!r}",
+                    "03d needs whole numbers, .2f numbers, >8 anything",
+                ) from error
+
+    def _samples(self, ref: Ref) -> Iterator[str]:
+        """Give values that show whether a format fits: all of a list, of a range its ends."""
+        axis = self.axes.get(ref.name)
+        if axis is None:
+            yield "host" if ref.name in _TEXTS else "1"
+            return
+        command = Command(
+            form="vector", words=((Ref(name=ref.name, parts=ref.parts),),), axes=(axis,)
+        )
+        renderer = Renderer(command)
+        last = len(axis) - 1
+        for index in range(len(axis)) if isinstance(axis, Listed) else {0, min(1, last), last}:
+            setting = Setting((axis.value(index),), 1, 0, 1, "", "", 1)
+            yield (renderer.render(setting).argv or ("",))[0]
 
     def _numbered(self, brace: _Brace, number: int, dotted: str, form: str | None) -> Ref | None:
         if 1 <= number <= len(self.sources):
@@ -501,9 +509,10 @@ class _Parser:
 
     def _unknown(self, brace: _Brace, name: str) -> None:
         known = [*self.axes, *BUILT_INS]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.75)
+        near = [other for other in known if other.casefold() == name.casefold()]
+        near += difflib.get_close_matches(name, known, n=1, cutoff=0.75)
         if brace.quoted:
-            if near and abs(len(near[0]) - len(name)) <= 1:
+            if near and _one_letter_apart(name, near[0]):
                 self.notes.append(
                     f"{{{brace.content}}} is left as text; did you mean {{{near[0]}}}?"
                 )
@@ -525,19 +534,48 @@ class _Parser:
     # ---------------------------------------------------------------- marks
 
     def _mark(self, brace: _Brace) -> Mark:
-        kind, inside = brace.content[0], brace.content[1:]
-        if not inside.strip():
+        kind, inside = brace.content[0], brace.content[1:].strip()
+        if not inside:
             raise self._error(brace, f"{{{kind}}} names no file", f"write {{{kind}name}}")
         pattern = self._pattern(brace, inside)
-        if kind == "<" and not self.here:
-            fixed = _fixed(pattern)
-            if fixed is not None:
-                if not self.folder.is_file(fixed):
-                    raise self._error(
-                        brace, f"{fixed}: there is no such file here", "check the name"
-                    )
-                self.ship.append(fixed)
-        return Mark(kind="in" if kind == "<" else "out", pattern=pattern, place=brace.place)
+        if kind == "<":
+            self._take_in(brace, pattern)
+            return Mark(kind="in", pattern=pattern, place=brace.place)
+        mark = Mark(kind="out", pattern=pattern, place=brace.place)
+        self._refuse_built_ins(brace, pattern, ("slot",), "an output", "{task} is one a task")
+        self._check_output(brace, mark)
+        return mark
+
+    def _refuse_built_ins(
+        self,
+        brace: _Brace,
+        pattern: Sequence[Text | Ref],
+        names: Sequence[str],
+        what: str,
+        hint: str,
+    ) -> None:
+        """Refuse references to what is not yet known when the name must be."""
+        for part in pattern:
+            if isinstance(part, Ref) and part.name in names and part.name not in self.axes:
+                raise self._error(
+                    brace, f"{{{part.name}}} cannot name {what}: known too late", hint
+                )
+
+    def _take_in(self, brace: _Brace, pattern: Sequence[Text | Ref]) -> None:
+        """Ship an input that is the same for all tasks; one that belongs to values ships later."""
+        late = [name for name in BUILT_INS if name != "rep"]
+        hint = "an input is named by axes and {rep}"
+        self._refuse_built_ins(brace, pattern, late, "an input", hint)
+        fixed = _fixed(pattern)
+        if fixed is None:
+            return
+        found = [fixed] if self.folder.is_file(fixed) else axes.files_inside(fixed, self.folder)
+        if not found:
+            hint = "check the name"
+            if any(c in fixed for c in "*?["):
+                hint = f"one task a file: {{f={fixed}}}; all for each task: --push '{fixed}'"
+            raise self._error(brace, f"{fixed}: there is no such file here", hint)
+        self.ship += [] if self.here else found
 
     def _pattern(self, brace: _Brace, inside: str) -> tuple[Text | Ref, ...]:
         """Read the text of a mark: only references count there."""
@@ -561,39 +599,51 @@ class _Parser:
             parts.append(Text(text=inside[end:]))
         return tuple(parts)
 
-    def _output(self, pattern: str) -> Mark:
-        brace = _Brace(0, 0, 0, f">{pattern}", "word", quoted=False, forbidden="", doubled=False)
-        return Mark(kind="out", pattern=self._pattern(brace, pattern))
+    def _output(self, typed: str) -> Mark:
+        axes.check_text(typed, "the name of an output")
+        return self._mark(
+            _Brace(
+                word=OPTION,
+                start=0,
+                end=0,
+                content=f">{typed}",
+                place="word",
+                quoted=False,
+                forbidden="",
+                computed=False,
+                doubled=False,
+            )
+        )
 
-    def _check_marks(self, command: Command) -> None:
-        for mark in command.marks:
-            if mark.kind == "in":
-                continue
-            text = "".join(part.text if isinstance(part, Text) else "x" for part in mark.pattern)
-            if text.startswith("/") or ".." in text.split("/"):
-                raise UsageError(
-                    f"{{>{text}}}: an output lies in the task's own folder",
-                    hint="write a relative path; results come home under files/",
+    def _check_output(self, brace: _Brace, mark: Mark) -> None:
+        """Refuse an output that lies outside the task's folder, for whatever value."""
+        renderer = Renderer(
+            Command(
+                form="vector",
+                words=((mark,),),
+                axes=tuple(self.axes.values()),
+                here=self.here,
+            )
+        )
+        for values in self._one_at_a_time(mark):
+            setting = Setting(values, 1, 0, 1, "ticket", "host", 1)
+            name = renderer.outputs(setting)[0].name
+            if name.startswith("/") or ".." in name.split("/") or name == ".":
+                typed = (renderer.render(setting).argv or ("",))[0]
+                raise self._error(
+                    brace,
+                    f"{{>{typed}}}: an output lies in the task's own folder",
+                    "write a relative path; results come home under files/",
                 )
 
-    def _check_formats(self, command: Command) -> None:
-        everything = (part for word in command.words for part in word)
-        for part in everything:
-            for ref in (part,) if isinstance(part, Ref) else getattr(part, "pattern", ()):
-                if isinstance(ref, Ref) and ref.format:
-                    self._check_format(ref)
-
-    def _check_format(self, ref: Ref) -> None:
-        axis = self.axes.get(ref.name)
-        values = ["1"] if axis is None else (axis.value(i) for i in range(min(len(axis), 100_000)))
-        for value in values:
-            try:
-                format_value(value, ref.format)
-            except ValueError as error:
-                raise UsageError(
-                    f"{{{ref.name}:{ref.format}}} does not fit the value {value!r}",
-                    hint="03d needs whole numbers, .2f numbers, >8 anything",
-                ) from error
+    def _one_at_a_time(self, mark: Mark) -> Iterator[tuple[str, ...]]:
+        """Give settings in which each value of each list that names the file stands once."""
+        usual = {name: axis.value(0) for name, axis in self.axes.items()}
+        yield tuple(usual.values())
+        for name in (part.name for part in mark.pattern if isinstance(part, Ref)):
+            axis = self.axes.get(name)
+            for value in axis.values[1:] if isinstance(axis, Listed) else ():
+                yield tuple((usual | {name: value}).values())
 
     # ---------------------------------------------------------------- shipping
 
@@ -602,62 +652,53 @@ class _Parser:
         if self.here:
             return
         for command in self._simple_commands():
-            shipped = self._shipped_words(command)
-            for where, text in command:
-                path = text.partition("=")[2] if text.startswith("-") and "=" in text else text
-                if where in shipped:
-                    self._ship(where, path)
-                elif self._is_ours(path) and path not in self.ship:
-                    self.notes.append(
-                        f"{path} is here and not shipped: {{<{path}}} or --push {path}"
-                    )
+            texts = [word.text for word in command]
+            travelling = programs.travelling(texts, self._is_ours)
+            for index in travelling:
+                self._ship(command[index])
+            for index, text in enumerate(texts):
+                if index not in travelling:
+                    self._note_left_here(text, is_program=text is programs.looked_for(texts))
 
-    def _simple_commands(self) -> Iterator[list[tuple[tuple[int, int], str]]]:
-        """List the plain words of each simple command, with where they stand."""
+    def _simple_commands(self) -> Iterator[list[_Spoken]]:
+        """List the words of each simple command that stand there as they are."""
         if self.line is None:
-            yield [((index, 0), text) for index, text in enumerate(self.typed)]
+            yield [_Spoken(index, 0, len(text), text) for index, text in enumerate(self.typed)]
             return
-        found: dict[int, list[tuple[tuple[int, int], str]]] = {}
+        found: dict[int, list[_Spoken]] = {}
         for word in self.line.words:
-            found.setdefault(word.command, []).append(((0, word.start), word.text))
-        for listed in found.values():
-            rest = listed
-            while rest and (rest[0][1] in _KEYWORDS or re.match(r"[A-Za-z_]\w*=", rest[0][1])):
-                rest = rest[1:]
-            yield rest
-
-    def _shipped_words(
-        self, command: Sequence[tuple[tuple[int, int], str]]
-    ) -> set[tuple[int, int]]:
-        if not command:
-            return set()
-        where, program = command[0]
-        if "/" in program and self._is_ours(program):
-            return {where}
-        name = posixpath.basename(program)
-        if name == "java":
-            jars = [i for i, (_, text) in enumerate(command) if text == "-jar"]
-            if jars and len(command) > jars[0] + 1 and self._is_ours(command[jars[0] + 1][1]):
-                return {command[jars[0] + 1][0]}
-        if not _INTERPRETER.fullmatch(name):
-            return set()
-        for place, text in command[1:]:
-            if text in ("-c", "-e", "-m"):
-                return set()
-            if not text.startswith("-"):
-                return {place} if self._is_ours(text) else set()
-        return set()
+            if not word.target:
+                spoken = _Spoken(0, word.start, word.end, word.text)
+                found.setdefault(word.command, []).append(spoken)
+        yield from found.values()
 
     def _is_ours(self, path: str) -> bool:
         """Say whether a word names a file that a person would want on the host."""
-        if not path or any(c in path for c in "{}*?'\"$`\\") or path.startswith(_SYSTEM):
+        if not path or "{" in path or path.startswith(_SYSTEM):
             return False
         return self.folder.is_file(path)
 
-    def _ship(self, where: tuple[int, int], path: str) -> None:
-        self.ship.append(path)
-        if path.startswith("/") or ".." in path.split("/"):
-            self.rewritten[where] = (where[1] + len(path), path)
+    def _ship(self, word: _Spoken) -> None:
+        self.ship.append(word.text)
+        if word.text.startswith("/") or ".." in word.text.split("/"):
+            self.rewritten[word.word, word.start] = (word.end, word.text)
+
+    def _note_left_here(self, text: str, *, is_program: bool) -> None:
+        path = text if self._is_ours(text) else text.partition("=")[2]
+        if not self._is_ours(path) or path in self.ship:
+            return
+        if is_program:
+            self.notes.append(f"{path} is looked for in PATH; the file here is ./{path}")
+        else:
+            self.notes.append(f"{path} is here and not shipped: {{<{path}}} or --push {path}")
+
+    def _ship_folders(self) -> None:
+        """Ship what lies in the folders that a pattern matched: to every task, not to one."""
+        for axis in self.axes.values():
+            if isinstance(axis, Listed) and axis.kind == "glob" and not self.here:
+                for value in axis.values:
+                    if value.endswith("/"):
+                        self.ship += axes.files_inside(value, self.folder)
 
     # ---------------------------------------------------------------- words for people
 
@@ -666,7 +707,33 @@ class _Parser:
             values = axis.values if isinstance(axis, Listed) else ()
             if any(value.startswith("-") and not _NUMBER.fullmatch(value) for value in values):
                 self.notes.append(f"values of {axis.name} begin with -: put -- before them?")
+            if isinstance(axis, Listed) and axis.kind != "glob":
+                self._note_files(axis)
         self.notes = list(dict.fromkeys(self.notes))
+
+    def _note_files(self, axis: Listed) -> None:
+        """Tell of values that look like more than the texts they are."""
+        for value in axis.values[:_TOO_MANY] if axis.kind == "list" else ():
+            if axes.looks_like_range(value) and len(axis.values) > 1:
+                self.notes.append(f"{value} in the list {axis.name} is text, no range")
+        values = axis.values[:_TOO_MANY]
+        if not self.here and all(self._is_ours(value) for value in values):
+            self.notes.append(
+                f"values of {axis.name} name files here, not shipped: --push them, or write "
+                f"{{<{{{axis.name}}}}} where they stand and -p {axis.name}=…"
+            )
+
+    def _refuse_unclosed_quote(self) -> None:
+        if self.line is None or self.line.unclosed is None or self.shell not in words.SHELLS:
+            return
+        mark, at = self.line.unclosed
+        text, column = _where(self.typed, 0, at)
+        raise UsageError(
+            f"the quote {mark} is never closed",
+            hint=f"write {chr(92)}{mark} for the character itself",
+            text=text,
+            column=column,
+        )
 
     def _refuse_forbidden(self, brace: _Brace) -> None:
         if brace.forbidden:
@@ -678,13 +745,18 @@ class _Parser:
             )
 
     def _error(self, brace: _Brace, message: str, hint: str) -> UsageError:
-        before = " ".join(self.typed[: brace.word]) + (" " if brace.word else "")
-        return UsageError(
-            message,
-            hint=hint or None,
-            text=" ".join(self.typed),
-            column=len(before) + brace.start + 1,
-        )
+        if brace.word == OPTION:
+            return UsageError(message, hint=hint or None)
+        text, column = _where(self.typed, brace.word, brace.start)
+        return UsageError(message, hint=hint or None, text=text, column=column)
+
+
+def _where(typed: Sequence[str], word: int, start: int) -> tuple[str, int]:
+    """Give the line of the command in which a character stands, and its column from 1."""
+    before = " ".join((*typed[:word], typed[word][:start]))
+    begin = before.rfind("\n") + 1
+    line = " ".join(typed)[begin:].partition("\n")[0]
+    return line, len(before) - begin + 1
 
 
 def _closing(text: str, at: int) -> int | None:
@@ -704,24 +776,27 @@ def _is_mark(content: str) -> bool:
     return content[:1] in ("<", ">") and content[1:2] not in ("<", ">", "=", "&")
 
 
-def _named(brace: _Brace) -> tuple[str, str] | None:
-    """Read ``name=values``; None if the brace is no named axis."""
-    match = _NAMED.fullmatch(brace.content)
-    if match is None:
-        return None
-    text = match[2]
-    single = _NUMBER if brace.quoted else _PLAIN
-    if axes.looks_like_axis(text) or axes.looks_like_range(text) or single.fullmatch(text):
-        return match[1], text
-    return None
-
-
 def _unnamed(brace: _Brace) -> bool:
     return not brace.quoted and axes.looks_like_axis(brace.content)
 
 
 def _has_empty_item(text: str) -> bool:
-    return not any(c in text for c in " \t'\"") and not all(text.split(","))
+    if "," not in text or any(c in text for c in " \t'\""):
+        return False
+    return not all(text.split(","))
+
+
+def _one_letter_apart(name: str, other: str) -> bool:
+    """Say whether a slip of one key makes one of the other; names of one letter are too short."""
+    if name.casefold() == other.casefold():
+        return True
+    short, long = sorted((name, other), key=len)
+    if len(long) - len(short) > 1 or len(long) < 3:
+        return False
+    same = next(
+        (i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short)
+    )
+    return short[same + (len(short) == len(long)) :] == long[same + 1 :]
 
 
 def _renamed(axis: Axis, name: str) -> Axis:
@@ -733,83 +808,3 @@ def _fixed(pattern: Sequence[Text | Ref]) -> str | None:
     if any(isinstance(part, Ref) for part in pattern):
         return None
     return "".join(part.text for part in pattern if isinstance(part, Text))
-
-
-def _simple(segments: Sequence[Segment]) -> tuple[tuple[Segment, ...], ...] | None:
-    """Split a line of plain words; None where only a shell can be trusted to read it."""
-    splitter = _Splitter()
-    for part in segments:
-        if not splitter.take(part):
-            return None
-    return splitter.finish()
-
-
-class _Splitter:
-    """Splits text and places into words, as long as no shell syntax comes."""
-
-    def __init__(self) -> None:
-        self.words: list[list[Segment]] = []
-        self.quote = ""
-        self.inside = False  # a word has begun
-        self.text = ""
-
-    def take(self, part: Segment) -> bool:
-        if isinstance(part, Text):
-            return all(self._char(char) for char in part.text)
-        place = {"": "bare", "'": "single", '"': "double"}[self.quote]
-        if part.place != place or (isinstance(part, Ref) and part.raw):
-            return False
-        self._begin()
-        self._flush()
-        self.words[-1].append(_as_word(part))
-        return True
-
-    def finish(self) -> tuple[tuple[Segment, ...], ...] | None:
-        self._flush()
-        if self.quote or not self.words:
-            return None
-        first = self.words[0]
-        if not all(isinstance(part, Text | Shipped) for part in first):
-            return None
-        program = "".join(part.text for part in first if isinstance(part, Text))
-        if "=" in program or program in _BUILT_IN_COMMANDS:
-            return None
-        return tuple(tuple(word) or (Text(text=""),) for word in self.words)
-
-    def _char(self, char: str) -> bool:
-        if self.quote == "'" or (self.quote == '"' and char not in '"$`\\'):
-            if char == self.quote:
-                self.quote = ""
-            else:
-                self.text += char
-            return True
-        if self.quote == '"':
-            self.quote = "" if char == '"' else self.quote
-            return char == '"'
-        if char in " \t":
-            self._flush()
-            self.inside = False
-            return True
-        if char in "'\"":
-            self._begin()
-            self.quote = char
-            return True
-        if char not in _SAFE:
-            return False
-        self._begin()
-        self.text += char
-        return True
-
-    def _begin(self) -> None:
-        if not self.inside:
-            self.inside = True
-            self.words.append([])
-
-    def _flush(self) -> None:
-        if self.text:
-            self.words[-1].append(Text(text=self.text))
-            self.text = ""
-
-
-def _as_word(part: Ref | Mark | Shipped) -> Segment:
-    return msgspec.structs.replace(part, place="word")

@@ -13,6 +13,7 @@ from corral.model.base import Frozen
 from corral.model.command import Command, Listed, Mark, Place, Ref, Segment, Shipped, Text
 from corral.work import identity
 from corral.work.sweep import Sweep
+from corral.work.words import KEYWORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -22,8 +23,12 @@ PARTS = ("stem", "name", "dir", "ext", "noext", "path")
 SLOT_MARK = "\0slot\0"  # the agent puts the number of the slot in its place, which only it knows
 INSIDE = "in"  # the folder for what is shipped from outside the command's folder
 
-_UNSAFE = re.compile(r"[^\w@%+=:,./-]", re.ASCII)
+_UNSAFE = re.compile(r"[^\w@%+:,./-]", re.ASCII)
+_OPTION = re.compile(r"-[\w@%+=:,./-]*", re.ASCII)  # what begins with - is no assignment
 _DOUBLE = re.compile(r'([\\"$`])')
+_PATTERN = "*?["
+_ENDS_IN_VARIABLE = re.compile(r"\$\w+$")
+_BEGINS_A_REDIRECTION = re.compile(r"\d*[<>]")
 
 
 class Setting(NamedTuple):
@@ -63,6 +68,16 @@ class Rendered(Frozen, frozen=True, kw_only=True):
 
 if TYPE_CHECKING:
     Piece = Callable[[Setting], str]
+    Quoting = Callable[[str, Place], str]
+
+Kind = Literal["file", "glob", "dir"]
+
+
+class _ValueFile(NamedTuple):
+    """A file that belongs to values: of a pattern, or of a mark with references."""
+
+    source: Piece
+    names: frozenset[str]  # of the axes, and perhaps ``rep``, that choose it
 
 
 class Renderer:
@@ -77,11 +92,11 @@ class Renderer:
         )
         split = command.words if command.form == "vector" else command.simple
         self._argv = None if split is None else [self._word(word) for word in split]
-        self._line = None if command.form == "vector" else self._word(command.words[0])
+        self._line = None if command.form == "vector" else self._shell_line(command.words[0])
         self._echo = command.form == "line" and split is not None and _is_echo(split[0])
         self._outputs = [self._output(mark) for mark in command.marks if mark.kind == "out"]
-        self._inputs = [] if command.here else self._input_pieces(command)
-        self.ships_values = bool(self._inputs)
+        self.value_files = () if command.here else tuple(self._value_files(command))
+        self.ships_values = bool(self.value_files)
 
     def render(self, setting: Setting) -> Rendered:
         """Make one task's command."""
@@ -97,12 +112,17 @@ class Renderer:
 
     def outputs(self, setting: Setting) -> tuple[RenderedOutput, ...]:
         """Name the files that the task declares."""
-        return tuple(_rendered_output(piece(setting)) for piece in self._outputs)
+        named = [(piece(setting), kind) for piece, kind in self._outputs]
+        return tuple(_rendered_output(name, kind) for name, kind in dict.fromkeys(named))
 
     def inputs(self, setting: Setting) -> tuple[RenderedInput, ...]:
-        """Name the files that only this task gets."""
-        sources = dict.fromkeys(piece(setting) for piece in self._inputs)
-        return tuple(RenderedInput(source=source, place=place(source)) for source in sources)
+        """Name the files that only this task gets; what is in folders, every task gets."""
+        sources = dict.fromkeys(file.source(setting) for file in self.value_files)
+        return tuple(
+            RenderedInput(source=source, place=place(source))
+            for source in sources
+            if not source.endswith("/")
+        )
 
     def text(self, setting: Setting) -> str:
         """Write the command for a person: what to type to do by hand what the task does."""
@@ -111,53 +131,62 @@ class Renderer:
         assert self._argv is not None
         return " ".join(quote(word(setting), "bare") for word in self._argv).replace(SLOT_MARK, "0")
 
-    def _input_pieces(self, command: Command) -> list[Piece]:
-        globs = [self._value(name) for name in self._names if name in self._globs]
-        marks = [
-            self._join(mark.pattern)
-            for mark in command.marks
-            if mark.kind == "in" and any(isinstance(part, Ref) for part in mark.pattern)
-        ]
-        return [*globs, *marks]
+    def _value_files(self, command: Command) -> Iterator[_ValueFile]:
+        for name in self._names:
+            if name in self._globs:
+                yield _ValueFile(self._value(name), frozenset([name]))
+        for mark in command.marks:
+            names = frozenset(part.name for part in mark.pattern if isinstance(part, Ref))
+            if mark.kind == "in" and names:
+                yield _ValueFile(self._join(mark.pattern, self._plain), names)
 
-    def _output(self, mark: Mark) -> Piece:
-        return self._join(mark.pattern)
+    def _output(self, mark: Mark) -> tuple[Piece, Kind]:
+        """Prepare an output; what it is, a file or a pattern, its text says and never a value."""
+        typed = "".join(part.text for part in mark.pattern if isinstance(part, Text))
+        if any(c in typed for c in _PATTERN):
+            return self._join(mark.pattern, lambda ref: _escaped(self._shown(ref))), "glob"
+        return self._join(mark.pattern, self._shown), "file"
 
-    def _join(self, parts: Sequence[Text | Ref]) -> Piece:
-        """Render the text of a mark: no quoting, paths as they were typed."""
-        pieces = [
-            _constant(part.text) if isinstance(part, Text) else self._plain(part) for part in parts
-        ]
+    def _join(self, parts: Sequence[Text | Ref], show: Callable[[Ref], Piece]) -> Piece:
+        """Render the text of a mark, unquoted."""
+        pieces = [_constant(part.text) if isinstance(part, Text) else show(part) for part in parts]
+        return lambda setting: "".join([piece(setting) for piece in pieces])
+
+    def _shell_line(self, parts: Sequence[Segment]) -> Piece:
+        pieces = []
+        for index, part in enumerate(parts):
+            quoting = _quote if isinstance(part, Text) else _quoting(parts, index)
+            pieces.append(self._piece(part, quoting))
         return lambda setting: "".join([piece(setting) for piece in pieces])
 
     def _word(self, word: Sequence[Segment]) -> Piece:
-        pieces = [self._piece(part) for part in word]
+        pieces = [self._piece(part, _quote) for part in word]
         if len(pieces) == 1:
             return pieces[0]
         return lambda setting: "".join([piece(setting) for piece in pieces])
 
-    def _piece(self, part: Segment) -> Piece:
+    def _piece(self, part: Segment, quoting: Quoting) -> Piece:
         match part:
             case Text(text=text):
                 return _constant(text)
             case Shipped(path=path, place=where):
-                return _constant(quote(path if self._here else place(path), where))
+                return _constant(quoting(path if self._here else place(path), where))
             case Mark():
-                return self._marked(part)
+                marked, where = self._marked(part), part.place
+                return lambda setting: quoting(marked(setting), where)
             case Ref(raw=True):
                 return self._shown(part)
             case Ref():
                 shown, where = self._shown(part), part.place
                 if where == "word":
                     return shown
-                return lambda setting: quote(shown(setting), where)
+                return lambda setting: quoting(shown(setting), where)
 
     def _marked(self, mark: Mark) -> Piece:
-        text, where = self._join(mark.pattern), mark.place
-        moves = mark.kind == "in" and not self._here
-        if moves:
-            return lambda setting: quote(place(text(setting)), where)
-        return lambda setting: quote(text(setting), where)
+        if mark.kind == "out":
+            return self._join(mark.pattern, self._shown)
+        text = self._join(mark.pattern, self._plain)
+        return text if self._here else lambda setting: place(text(setting))
 
     def _shown(self, ref: Ref) -> Piece:
         """Render a reference in the command: a shipped path is where it stands on the host."""
@@ -195,20 +224,16 @@ class Renderer:
 
 def value_inputs(command: Command) -> Iterator[RenderedInput]:
     """List every file that belongs to one value or combination of values, each once."""
-    renderer = Renderer(command)
-    if not renderer.ships_values:
-        return
-    used = _axes_of_inputs(command)
-    own = [axis for axis in command.axes if axis.name in used]
-    blank = dict.fromkeys(command.names, "")
     seen: set[str] = set()
-    for row in Sweep(own, command.reps):
-        values = blank | dict(zip((axis.name for axis in own), row.values, strict=True))
-        setting = Setting(tuple(values.values()), row.rep, row.k, 0, "", "", 1)
-        for found in renderer.inputs(setting):
-            if found.source not in seen:
-                seen.add(found.source)
-                yield found
+    blank = dict.fromkeys(command.names, "")
+    for file in Renderer(command).value_files:
+        own = [axis for axis in command.axes if axis.name in file.names]
+        for row in Sweep(own, command.reps if "rep" in file.names else 1):
+            values = blank | dict(zip((axis.name for axis in own), row.values, strict=True))
+            source = file.source(Setting(tuple(values.values()), row.rep, row.k, 0, "", "", 1))
+            if source not in seen and not source.endswith("/"):
+                seen.add(source)
+                yield RenderedInput(source=source, place=place(source))
 
 
 def place(path: str) -> str:
@@ -237,9 +262,39 @@ def quote(value: str, where: Place) -> str:
         case "double":
             return _DOUBLE.sub(r"\\\1", value)
         case "bare":
-            if value and not _UNSAFE.search(value):
+            plain = _OPTION.fullmatch(value) or not _UNSAFE.search(value)
+            if value and plain and value not in KEYWORDS:
                 return value
-            return "'" + value.replace("'", "'\"'\"'") + "'"
+            return _in_quotes(value)
+
+
+def _in_quotes(value: str) -> str:
+    return "'" + value.replace("'", "'\"'\"'") + "'"
+
+
+def _quote(value: str, where: Place) -> str:
+    return quote(value, where)
+
+
+def _quote_always(value: str, where: Place) -> str:
+    """Quote what would else become one with the variable or redirection beside it."""
+    return _in_quotes(value) if where == "bare" else quote(value, where)
+
+
+def _quote_apart(value: str, where: Place) -> str:
+    """Keep a value apart from the variable before it: ``$x'v'``, ``"$x""v"``."""
+    return f'""{quote(value, where)}' if where == "double" else _quote_always(value, where)
+
+
+def _quoting(parts: Sequence[Segment], index: int) -> Quoting:
+    """Choose how a value is quoted by what stands beside it in the line."""
+    before = parts[index - 1] if index else None
+    if isinstance(before, Text) and _ENDS_IN_VARIABLE.search(before.text):
+        return _quote_apart
+    after = next((part for part in parts[index + 1 :] if isinstance(part, Text)), None)
+    if after is not None and _BEGINS_A_REDIRECTION.match(after.text):
+        return _quote_always
+    return _quote
 
 
 def format_value(value: str, form: str) -> str:
@@ -291,11 +346,13 @@ def _constant(text: str) -> Piece:
     return lambda _: text
 
 
-def _rendered_output(name: str) -> RenderedOutput:
-    if name.endswith("/"):
-        return RenderedOutput(name=posixpath.normpath(name), kind="dir")
-    kind: Literal["file", "glob"] = "glob" if any(c in name for c in "*?[") else "file"
-    return RenderedOutput(name=posixpath.normpath(name), kind=kind)
+def _rendered_output(name: str, kind: Kind) -> RenderedOutput:
+    return RenderedOutput(name=posixpath.normpath(name), kind="dir" if name.endswith("/") else kind)
+
+
+def _escaped(value: Piece) -> Piece:
+    """Make a value stand for itself in a pattern."""
+    return lambda setting: re.sub(r"([*?[])", r"[\1]", value(setting))
 
 
 def _is_echo(word: Sequence[Segment]) -> bool:
@@ -305,9 +362,3 @@ def _is_echo(word: Sequence[Segment]) -> bool:
 def _echo_differs(argv: Sequence[str]) -> bool:
     """Say whether the shell's own echo would print something else than the program."""
     return any("\\" in word for word in argv) or any(word[:1] == "-" for word in argv[1:2])
-
-
-def _axes_of_inputs(command: Command) -> set[str]:
-    globs = {axis.name for axis in command.axes if isinstance(axis, Listed) and axis.kind == "glob"}
-    marks = (mark for mark in command.marks if mark.kind == "in")
-    return globs | {part.name for mark in marks for part in mark.pattern if isinstance(part, Ref)}

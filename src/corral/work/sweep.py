@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from corral.model.command import Listed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -47,7 +49,7 @@ class Sweep:
         k = 0
         for column, place in zip(self._axes, reversed(picked), strict=True):
             values.append(column.value(place))
-            k = k * column.most_equal + column.occurrence(place)
+            k = k * column.equal(place) + column.occurrence(place)
         return Row(tuple(values), rep + 1, k)
 
     def __iter__(self) -> Iterator[Row]:
@@ -73,8 +75,7 @@ class _Column:
         self.length = len(axis)
         self._axis = axis
         self._texts: dict[int, str] = {}
-        self._occurrences = _occurrences(axis)
-        self.most_equal = 1 + max(self._occurrences, default=0)
+        self._occurrences, self._equal = _occurrences(axis)
 
     def value(self, index: int) -> str:
         text = self._texts.get(index)
@@ -85,20 +86,25 @@ class _Column:
         return text
 
     def occurrence(self, index: int) -> int:
+        """Say how often the value stood before."""
         return self._occurrences[index] if self._occurrences else 0
+
+    def equal(self, index: int) -> int:
+        """Say how often the value stands in all: so k runs from 0 without holes."""
+        return self._equal[self._axis.value(index)] if self._equal else 1
 
 
 KEPT = 10_000  # texts of an axis that are remembered: bounds memory where an axis is huge
 
 
-def _occurrences(axis: Axis) -> list[int]:
-    """Say for each value how often it stood before; empty where all differ."""
-    values = getattr(axis, "values", None)
-    if values is None or len(set(values)) == len(values):
-        return []
+def _occurrences(axis: Axis) -> tuple[list[int], dict[str, int]]:
+    """Say of each value how often it stood before, and in all; empty where all differ."""
+    values = axis.values if isinstance(axis, Listed) else ()
+    if len(set(values)) == len(values):
+        return [], {}
     seen: dict[str, int] = {}
     found: list[int] = []
     for value in values:
         found.append(seen.get(value, 0))
         seen[value] = found[-1] + 1
-    return found
+    return found, seen

@@ -51,8 +51,8 @@ delete from run where id = ?1
 
 -- run_finish --
 -- The run is done when nothing waits or is active.
-update run set state = 'done', ended = ?2
-where id = ?1 and state = 'open' and not exists (
+update run set state = 'done', reason = '', ended = ?2
+where id = ?1 and state in ('open', 'paused', 'halted') and not exists (
     select 1 from run_count c where c.run_id = run.id and c.generation = run.generation
         and c.state in ('waiting', 'active') and c.n > 0)
 
@@ -100,8 +100,9 @@ select sha256, size, mode from value_input where run_id = ?1 and generation = ?2
 
 -- task_of_keys --
 -- Those of the keys (a JSON list) that the generation has.
-select t.key, t.id, t.state, t.input_digest, t.accepted from json_each(?3) j
-join task t on t.run_id = ?1 and t.generation = ?2 and t.key = j.value
+select t.key, t.id, t.state, t.input_digest, t.accepted
+from json_each(?3) j cross join task t  -- cross: SQLite keeps this order, and uses the index
+where t.run_id = ?1 and t.generation = ?2 and t.key = j.value
 
 -- task_new --
 -- run_id, generation, number, key, position, named_by, params, rep, k, input_digest.
@@ -197,10 +198,8 @@ update agent set state = 'starting', ended = null where incarnation = ?1
 select a.ticket, a.id, a.task_id, a.state, a.outcome, a.incarnation, a.digest, a.epoch, a.number,
     a.host_id, t.state, t.epoch, t.run_id, t.generation, t.number, t.charged, r.generation,
     r.state, r.name, a.reason
-from json_each(?1) j
-join attempt a on a.ticket = j.value
-join task t on t.id = a.task_id
-join run r on r.id = t.run_id
+from json_each(?1) j cross join attempt a cross join task t cross join run r
+where a.ticket = j.value and t.id = a.task_id and r.id = t.run_id
 
 -- attempt_known --
 -- The same by the attempt's id.
