@@ -289,6 +289,17 @@ def test_burst_is_told_in_steps(world: World) -> None:
     assert 4 <= steps <= 6  # 0.25 s, one in 50 ms
 
 
+def test_deep_queue_is_told_of_in_longer_steps(world: World) -> None:
+    world.queue(agent.DEEP * 2 + 50)
+    sent_at = world.clock.time
+    world.hear(ended=[ended(1)])
+    world.tick(agent.DEEP_S - 0.01)
+    assert "t1" not in [r["ticket"] for r in world.last.said["reports"]]
+    world.tick(0.02)
+    assert [r["ticket"] for r in world.last.said["reports"]] == ["t1"]
+    assert world.clock.time - sent_at < 0.2
+
+
 def test_report_is_told_at_once_when_the_queue_runs_dry(world: World) -> None:
     world.queue(3)
     world.hear(started=[["t0", 101, 5, 0.0], ["t1", 102, 5, 0.0]])
@@ -328,6 +339,20 @@ def test_answered_reports_are_forgotten(world: World) -> None:
     world.tick(2.0)
     assert world.last.said["ended"] == ["t2"]
     assert [r["ticket"] for r in world.last.said["reports"]] == ["t2"]
+
+
+def test_lease_is_given_back_only_if_it_has_not_started(world: World) -> None:
+    missing = {"path": "data", "sha256": "ab", "size": 3}
+    world.disk.absent = {"ab"}
+    leases = [lease(0), lease(1), lease(2, inputs=[missing])]
+    world.answer(world.last, parts={"p": PART}, leases=leases, hold_s=0.1)
+    world.hear(started=[["t0", 101, 5, 0.0]])
+    world.tick(0.1)
+    world.answer(world.last, back=["t0", "t1", "t2", "unknown"])
+    assert world.port.said("back") == [["t1"]]
+    assert world.port.said("kill") == []
+    world.tick(agent.BURST_S)
+    assert [(r["ticket"], r["ended"]) for r in world.last.said["reports"]] == [("t2", "returned")]
 
 
 def test_full_disk_leaves_the_record_with_the_supervisor(world: World) -> None:

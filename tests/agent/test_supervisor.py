@@ -140,6 +140,14 @@ def test_limit_of_a_part(world: World) -> None:
     assert world.running() == ["t1", "t3"]
 
 
+def test_lease_is_given_back_only_if_it_has_not_started(world: World) -> None:
+    world.lease(1, 2, 3)
+    world.hear(back=["t1", "t3"])
+    world.tick(1.0)
+    assert world.running() == ["t1", "t2"]
+    assert {t: r["ended"] for t, r in world.ended().items()} == {"t3": "returned"}
+
+
 def test_timeout_is_by_the_clock_of_the_host(world: World) -> None:
     world.lease(1, part={"timeout_s": 10, "grace_s": 2.0})
     pid = world.processes.pid_of("t1")

@@ -1,6 +1,7 @@
 """The table of cases in docs/grammar.md: read from the page, executed for real.
 
-Each row's tasks are run by a real shell (or without one) in a folder that holds `FILES`; the
+Each row is typed in a folder that holds `FILES`. Its first and last task run for real, by a shell
+or without one, each in a folder of its own that holds what was shipped and nothing else; the
 program ``show`` prints the words it was given, each in square brackets.
 """
 
@@ -9,15 +10,15 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import stat
+import shutil
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 from corral.cli.folder import RealFolder
 from corral.errors import UsageError
-from corral.work.command import parse
-from corral.work.render import SLOT_MARK, Renderer, Setting
+from corral.work.command import Parsed, parse
+from corral.work.render import SLOT_MARK, Renderer, Setting, place
 from corral.work.sweep import Sweep
 
 PAGE = Path(__file__).parents[2] / "docs" / "grammar.md"
@@ -28,10 +29,17 @@ FILES = {
     "pages/a b.pdf": "x",
     "pages/c.pdf": "x",
     "config.yaml": "x",
+    "runs/a/seed": "1\n",
+    "runs/b/seed": "2\n",
+    "tools/gen.py": "import sys; print(*(f'[{w}]' for w in sys.argv[1:]))\n",
     "sim.py": "import sys; print(*(f'[{w}]' for w in sys.argv[1:]))\n",
     "list.txt": "first\r\n\r\nlast value",
     "empty.txt": "",
+    "nul.txt": "a\0b\n",
+    "my.sh": 'echo "$0 $1"\n',
+    "sim": '#!/bin/sh\necho "$0 $*"\n',
 }
+PROGRAMS = ("sim", "tools/gen.py")
 SHOW = """#!/bin/sh
 out=
 for word in "$@"; do out="$out${out:+ }[$word]"; done
@@ -46,8 +54,9 @@ class Case(NamedTuple):
     form: str  # S: one word, a shell line; V: several words
     options: str  # of corral run, before the command
     typed: str
-    tasks: str  # how many, or "error"
-    result: str  # what the first and the last task print; of an error, words of it
+    tasks: str  # how many, or "error", and at which column
+    result: str  # what the first and the last task print; of an error, its first line
+    notes: str  # what the preview tells
 
 
 def read() -> list[Case]:
@@ -58,56 +67,73 @@ def read() -> list[Case]:
             continue
         cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         plain = [cell.replace("\\|", "|") for cell in cells]
-        number, form, options, typed, tasks, result = plain[:6]
-        rows.append(Case(int(number), form, _code(options), _code(typed), tasks, _code(result)))
+        number, form, options, typed, tasks, result, notes = plain[:7]
+        rows.append(
+            Case(int(number), form, _code(options), _code(typed), tasks, _code(result), notes)
+        )
     return rows
 
 
 def lay_out(folder: Path) -> None:
-    """Put the files of the cases, and ``show``, into a folder."""
+    """Put the files of the cases into ``folder/here``, and ``show`` into ``folder/bin``."""
     for name, text in FILES.items():
-        path = folder / name
+        path = folder / "here" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    program = folder / "show"
-    program.write_text(SHOW)
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        path.chmod(0o755 if name in PROGRAMS else 0o644)
+    (folder / "bin").mkdir()
+    (folder / "bin" / "show").write_text(SHOW)
+    (folder / "bin" / "show").chmod(0o755)
 
 
-def execute(case: Case, folder: Path) -> tuple[str, str]:
-    """Carry a case out; gives (tasks, result) in the words of the page."""
+def understand(case: Case, folder: Path) -> Parsed | UsageError:
+    """Read what is typed, as ``corral run`` does."""
     words = shlex.split(case.typed) if case.form == "V" else [case.typed.replace("⏎", "\n")]
     options = shlex.split(case.options)
-    declared = {}
-    reps = 1
-    while options:
-        flag, value = options.pop(0), options.pop(0)
-        if flag == "-p":
-            declared[value.partition("=")[0]] = value.partition("=")[2]
-        else:
-            reps = int(value)
+    given: dict[str, list[str]] = {"-p": [], "--output": [], "-r": ["1"]}
+    for flag, value in zip(options[::2], options[1::2], strict=True):
+        given[flag].append(value)
     try:
-        parsed = parse(words, folder=RealFolder(folder), declared=declared, reps=reps)
+        return parse(
+            words,
+            folder=RealFolder(folder / "here"),
+            declared={name: text for name, _, text in (p.partition("=") for p in given["-p"])},
+            reps=int(given["-r"][-1]),
+            outputs=given["--output"],
+        )
     except UsageError as error:
-        return "error", error.message
-    renderer = Renderer(parsed.command)
-    sweep = Sweep(parsed.command.axes, reps)
+        return error
+
+
+def execute(case: Case, folder: Path) -> tuple[str, str, str]:
+    """Carry a case out; gives (tasks, result, notes) in the words of the page."""
+    parsed = understand(case, folder)
+    if isinstance(parsed, UsageError):
+        where = "" if parsed.column is None else f" at {parsed.column}"
+        return f"error{where}", parsed.message, ""
+    sweep = Sweep(parsed.command.axes, parsed.command.reps)
     ends = [0] if len(sweep) == 1 else [0, len(sweep) - 1]
-    printed = [_run(renderer, sweep, index, folder) for index in ends]
-    return str(len(sweep)), " … ".join(printed)
+    printed = [_run(parsed, sweep, index, folder) for index in ends]
+    return str(len(sweep)), " … ".join(printed), "; ".join(parsed.notes)
 
 
-def _run(renderer: Renderer, sweep: Sweep, index: int, folder: Path) -> str:
+def _run(parsed: Parsed, sweep: Sweep, index: int, folder: Path) -> str:
     row = sweep[index]
+    renderer = Renderer(parsed.command)
     rendered = renderer.render(Setting(row.values, row.rep, row.k, index + 1, "t-1", "node1", 1))
     argv = (
         list(rendered.argv) if rendered.argv is not None else ["/bin/sh", "-c", rendered.line or ""]
     )
     argv = [word.replace(SLOT_MARK, "0") for word in argv]
-    path = f"{folder}:{os.environ['PATH']}"
+    own = folder / f"task{index + 1}"
+    own.mkdir()
+    for source in (*parsed.ship, *(file.source for file in rendered.inputs)):
+        (own / place(source)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "here" / source, own / place(source))
+    path = f"{folder / 'bin'}:{os.environ['PATH']}"
     done = subprocess.run(
         argv,
-        cwd=folder,
+        cwd=own,
         env={"PATH": path},
         capture_output=True,
         text=True,

@@ -57,10 +57,7 @@ def test_a_sweep_is_the_product_and_random_access_is_iteration(
 def test_no_two_rows_of_a_sweep_are_the_same_task(values: list[list[str]], reps: int) -> None:
     axes = axes_of(values)
     names = [axis.name for axis in axes]
-    keys = {
-        identity.task_key(identity.settings(names, row.values), row.rep, row.k)
-        for row in Sweep(axes, reps)
-    }
+    keys = {identity.task_key(names, row.values, row.rep, row.k) for row in Sweep(axes, reps)}
     assert len(keys) == len(Sweep(axes, reps))
 
 

@@ -226,6 +226,11 @@ def test_a_quote_in_a_quoted_variable_is_read_as_the_shell_reads_it() -> None:
         declared(line, ["a'b"], "/bin/bash")
 
 
+def test_what_stands_in_dollar_quotes_is_bashs() -> None:
+    line = f"{PRINT} $'{{v}}\\'{{v}}' {{v}}"
+    assert words_of(rendered(declared(line, ["x y"], "/bin/bash"), "x y")) == ["{v}'{v}", "x y"]
+
+
 @pytest.mark.parametrize("shell", ["/bin/bash", "bash", "/usr/bin/fish", "./mine"])
 def test_another_shell_that_was_asked_for_is_used(shell: str) -> None:
     assert parse(["ls -l"], folder=Empty(), shell=shell).command.simple is None

@@ -63,19 +63,15 @@ class _Rows:
         self._renderer = Renderer(submission.command)
         self._digests = {file.path: file.sha256 for file in submission.value_inputs}
         self._values: tuple[str, ...] | None = None
-        self._texts = ("", "")
+        self._params = ""
 
     def make(self, row: Row) -> NewTask:
         if row.values is not self._values:  # replicates share their values
             self._values = row.values
-            self._texts = (
-                json.dumps(row.values, ensure_ascii=False, separators=(",", ":")),
-                identity.settings(self._names, row.values),
-            )
-        params, setting = self._texts
+            self._params = json.dumps(row.values, ensure_ascii=False, separators=(",", ":"))
         return NewTask(
-            key=identity.task_key(setting, row.rep, row.k),
-            params=params,
+            key=identity.task_key(self._names, row.values, row.rep, row.k),
+            params=self._params,
             rep=row.rep,
             k=row.k,
             input_digest=self._digest(row) if self._renderer.ships_values else "",

@@ -6,9 +6,12 @@ Stored as JSON with each generation of a run. It holds no file contents and, for
 from __future__ import annotations
 
 from decimal import Decimal, localcontext
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from corral.model.base import Frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Place = Literal["word", "bare", "single", "double"]
 """Where a value stands: a word of a vector, or in a shell line unquoted, in '…' or in "…"."""
@@ -16,6 +19,8 @@ Place = Literal["word", "bare", "single", "double"]
 DIGITS = 60  # of a decimal range's arithmetic: far beyond what anybody types, so never rounded
 FACTOR_DIGITS = 12  # of a value in a range that multiplies: 1.1 to the 30th has 31
 PLAIN = 20  # characters; a longer number is written with an exponent
+MODERATE = 10**9  # numbers below it, with so many decimal places,
+MODERATE_PLACES = 8  # are written plain: sign, 10 digits, point and 8 are 20 characters
 
 
 class Range(Frozen, frozen=True, kw_only=True, tag="range"):
@@ -34,16 +39,35 @@ class Range(Frozen, frozen=True, kw_only=True, tag="range"):
 
     def value(self, index: int) -> str:
         """Give the text of value ``index``, from 0; the shortest decimal text."""
+        return self.reader()(index)
+
+    def reader(self) -> Callable[[int], str]:
+        """Give `value` prepared for many calls."""
         if self.kind == "letters":
-            return chr(ord(self.first) + index * int(self.step))
+            return lambda index: chr(ord(self.first) + index * int(self.step))
+        first, step = Decimal(self.first), Decimal(self.step)
+        if self.kind == "add" and max(abs(first), abs(step) * self.count) < MODERATE:
+            return self._sum_of_integers(first, step)
+        return lambda index: self._number(first, step, index)
+
+    def _number(self, first: Decimal, step: Decimal, index: int) -> str:
         with localcontext() as context:
             context.prec = DIGITS
-            first, step = Decimal(self.first), Decimal(self.step)
-            if self.kind == "multiply":
-                number = first * step**index
-                context.prec = FACTOR_DIGITS
-                return shortest(+number)
-            return _padded(shortest(first + index * step), self.width)
+            if self.kind == "add":
+                return _padded(shortest(first + index * step), self.width)
+            number = first * step**index
+            context.prec = FACTOR_DIGITS
+            return _padded(shortest(+number), self.width)
+
+    def _sum_of_integers(self, first: Decimal, step: Decimal) -> Callable[[int], str]:
+        """Count in units of the last decimal: a fifth of the time of decimals."""
+        places = max(0, *(-int(number.as_tuple().exponent) for number in (first, step)))
+        if places > MODERATE_PLACES:
+            return lambda index: self._number(first, step, index)
+        start, by, width = int(first.scaleb(places)), int(step.scaleb(places)), self.width
+        if not places and not width:
+            return lambda index: str(start + index * by)
+        return lambda index: _padded(_with_point(start + index * by, places), width)
 
 
 class Listed(Frozen, frozen=True, kw_only=True, tag="listed"):
@@ -60,6 +84,10 @@ class Listed(Frozen, frozen=True, kw_only=True, tag="listed"):
     def value(self, index: int) -> str:
         """Give value ``index``, from 0."""
         return self.values[index]
+
+    def reader(self) -> Callable[[int], str]:
+        """Give `value` prepared for many calls."""
+        return self.values.__getitem__
 
 
 Axis = Range | Listed
@@ -131,6 +159,15 @@ def shortest(number: Decimal) -> str:
     if len(plain) <= PLAIN:
         return plain
     return format(number.normalize(), "e").replace("e+", "e")
+
+
+def _with_point(units: int, places: int) -> str:
+    if not places:
+        return str(units)
+    digits = str(abs(units)).rjust(places + 1, "0")
+    decimals = digits[-places:].rstrip("0")
+    sign = "-" if units < 0 else ""
+    return f"{sign}{digits[:-places]}{'.' if decimals else ''}{decimals}"
 
 
 def _padded(text: str, width: int) -> str:

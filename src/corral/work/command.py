@@ -95,7 +95,8 @@ def _check_words(typed: Sequence[str], folder: Folder) -> None:
     first = typed[0]
     if first.startswith("-") and not folder.is_file(first):
         raise UsageError(
-            f"no such option: {first.split('=')[0]}", hint="corral run --help lists the options"
+            f"no such option: {first.split()[0].partition('=')[0]}",
+            hint="corral run --help lists the options",
         )
     if len(typed) > 1 and re.search(r"\s", first) and not folder.is_file(first):
         raise UsageError(
@@ -134,6 +135,7 @@ class _Spoken(NamedTuple):
     start: int
     end: int
     text: str
+    target: str  # as of a `words.Word`
 
 
 class _Parser:
@@ -290,7 +292,8 @@ class _Parser:
             taken = f"{name}{number}"
             number += 1
         if taken != name:
-            self.notes.append(f"a second axis {name} is called {taken}")
+            why = "no axis can hide {ticket}: it" if name == "ticket" else f"a second axis {name}"
+            self.notes.append(f"{why} is called {taken}")
             axis = _renamed(axis, taken)
         if named is None and re.fullmatch(r"arg\d+", name):
             self.sources.append(taken)
@@ -652,24 +655,25 @@ class _Parser:
         if self.here:
             return
         for command in self._simple_commands():
-            texts = [word.text for word in command]
-            travelling = programs.travelling(texts, self._is_ours)
-            for index in travelling:
-                self._ship(command[index])
-            for index, text in enumerate(texts):
-                if index not in travelling:
-                    self._note_left_here(text, is_program=text is programs.looked_for(texts))
+            spoken = [word for word in command if not word.target]
+            texts = [word.text for word in spoken]
+            ships = [spoken[index] for index in programs.travelling(texts, self._is_ours)]
+            for word in ships:
+                self._ship(word)
+            program = programs.looked_for(texts)
+            for word in command:
+                if word not in ships and word.target != ">":
+                    self._note_left_here(word.text, is_program=word.text == program)
 
     def _simple_commands(self) -> Iterator[list[_Spoken]]:
-        """List the words of each simple command that stand there as they are."""
+        """List the words of each simple command."""
         if self.line is None:
-            yield [_Spoken(index, 0, len(text), text) for index, text in enumerate(self.typed)]
+            yield [_Spoken(index, 0, len(text), text, "") for index, text in enumerate(self.typed)]
             return
         found: dict[int, list[_Spoken]] = {}
         for word in self.line.words:
-            if not word.target:
-                spoken = _Spoken(0, word.start, word.end, word.text)
-                found.setdefault(word.command, []).append(spoken)
+            spoken = _Spoken(0, word.start, word.end, word.text, word.target)
+            found.setdefault(word.command, []).append(spoken)
         yield from found.values()
 
     def _is_ours(self, path: str) -> bool:
@@ -746,7 +750,7 @@ class _Parser:
 
     def _error(self, brace: _Brace, message: str, hint: str) -> UsageError:
         if brace.word == OPTION:
-            return UsageError(message, hint=hint or None)
+            return UsageError(message, hint=hint or None, text=brace.content[1:], column=1)
         text, column = _where(self.typed, brace.word, brace.start)
         return UsageError(message, hint=hint or None, text=text, column=column)
 
@@ -793,6 +797,8 @@ def _one_letter_apart(name: str, other: str) -> bool:
     short, long = sorted((name, other), key=len)
     if len(long) - len(short) > 1 or len(long) < 3:
         return False
+    if len(short) == len(long) and sorted(short) == sorted(long):
+        return sum(a != b for a, b in zip(short, long, strict=True)) == 2  # two changed places
     same = next(
         (i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short)
     )

@@ -12,6 +12,8 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from corral.model.command import Mark, Ref, Segment, Shipped, Text
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from corral.model.command import Command
 
 NAME_LENGTH = 40
+KEY_LENGTH = 80  # characters of values that a task's key spells out
 
 
 def skeleton(command: Command) -> str:
@@ -54,14 +57,23 @@ def safe_name(text: str) -> str:
     return safe if safe and not safe.isdigit() and safe != "last" else "run"
 
 
-def task_key(setting: str, rep: int, k: int) -> str:
-    """Digest a task's identity to 32 hexadecimal characters; ``setting`` is `settings`' text."""
-    return hashlib.blake2b(f"{rep}\0{k}\0{setting}".encode(), digest_size=16).hexdigest()
+def task_key(names: Sequence[str], values: Sequence[str], rep: int, k: int) -> str:
+    """Write a task's identity within its run: its values by name, its replicate, its k.
+
+    Neighbours in a sweep get neighbouring keys, so that a million of them go into an index page by
+    page; only what is long is cut and digested.
+    """
+    ordered = [value for _, value in sorted(zip(names, values, strict=True))]
+    text = json.dumps(ordered, ensure_ascii=False, separators=(",", ":"))
+    if len(text) > KEY_LENGTH:
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16)
+        text = f"{text[: KEY_LENGTH // 2]}#{digest.hexdigest()}"
+    return f"{text} {rep} {k}"
 
 
 def settings(names: Sequence[str], values: Sequence[str]) -> str:
     """Write names and values so that no two settings are alike, whatever order the axes stand in."""
-    return json.dumps(sorted(zip(names, values, strict=True)), ensure_ascii=False)
+    return msgspec.json.encode(sorted(zip(names, values, strict=True))).decode()
 
 
 def seed(setting: str, rep: int, k: int) -> int:

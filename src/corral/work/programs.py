@@ -56,7 +56,7 @@ class _Options(Frozen, frozen=True, kw_only=True):
 _SHELL = _Options(code="c", value="oO", long_value=("--rcfile", "--init-file"))
 _INTERPRETERS = (
     (re.compile(r"(python|pypy)[\d.]*"), _Options(code="cm", value="WX")),
-    (re.compile(r"ba?sh|dash|zsh|ksh"), _SHELL),
+    (re.compile(r"(ba|da|k|z)?sh"), _SHELL),
     (re.compile(r"perl[\d.]*"), _Options(code="eE", value="I", rest="MmiF0CDxl")),
     (re.compile(r"ruby[\d.]*"), _Options(code="e", value="IrC", rest="EFiKTWx0")),
     (

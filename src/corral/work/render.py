@@ -112,7 +112,7 @@ class Renderer:
 
     def outputs(self, setting: Setting) -> tuple[RenderedOutput, ...]:
         """Name the files that the task declares."""
-        named = [(piece(setting), kind) for piece, kind in self._outputs]
+        named: list[tuple[str, Kind]] = [(piece(setting), kind) for piece, kind in self._outputs]
         return tuple(_rendered_output(name, kind) for name, kind in dict.fromkeys(named))
 
     def inputs(self, setting: Setting) -> tuple[RenderedInput, ...]:

@@ -5,6 +5,7 @@ The first axis turns slowest, ``rep`` fastest. Nothing here is ever a list of al
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 from corral.model.command import Listed
@@ -40,32 +41,41 @@ class Sweep:
         """Give a row in O(axes)."""
         if not 0 <= index < self._length:
             raise IndexError(index)
-        index, rep = divmod(index, self._reps)
-        picked: list[int] = []
-        for column in reversed(self._axes):
-            index, place = divmod(index, column.length)
-            picked.append(place)
-        values: list[str] = []
-        k = 0
-        for column, place in zip(self._axes, reversed(picked), strict=True):
-            values.append(column.value(place))
-            k = k * column.equal(place) + column.occurrence(place)
-        return Row(tuple(values), rep + 1, k)
+        setting, rep = divmod(index, self._reps)
+        values, k = _pick(self._axes, setting)
+        return Row(values, rep + 1, k)
 
     def __iter__(self) -> Iterator[Row]:
         return self.rows(0, self._length)
 
     def rows(self, start: int, stop: int) -> Iterator[Row]:
         """Give the rows from ``start`` up to and without ``stop``."""
-        reps = self._reps
-        index = start
-        while index < stop:
-            first = self[index]
-            for rep in range(first.rep, reps + 1):
-                yield Row(first.values, rep, first.k)
-                index += 1
-                if index >= stop:
+        if start >= stop or not self._length:
+            return
+        setting, rep = divmod(start, self._reps)
+        left = stop - start
+        for values, k in self._settings_from(setting):
+            for number in range(rep + 1, self._reps + 1):
+                yield Row(values, number, k)
+                left -= 1
+                if not left:
                     return
+            rep = 0
+
+    def _settings_from(self, index: int) -> Iterator[tuple[tuple[str, ...], int]]:
+        """Give values and k of setting ``index`` and all after it; only the last axis turns fast."""
+        if not self._axes:
+            yield (), 0
+            return
+        *outer, inner = self._axes
+        index, first = divmod(index, inner.length)
+        outer_length = prod(column.length for column in outer)
+        for row in range(index, outer_length):
+            values, k = _pick(outer, row)
+            for place in range(first, inner.length):
+                text = inner.value(place)
+                yield (*values, text), k * inner.equal(text) + inner.occurrence(place)
+            first = 0
 
 
 class _Column:
@@ -73,28 +83,31 @@ class _Column:
 
     def __init__(self, axis: Axis) -> None:
         self.length = len(axis)
-        self._axis = axis
-        self._texts: dict[int, str] = {}
+        self.value = axis.reader()
         self._occurrences, self._equal = _occurrences(axis)
-
-    def value(self, index: int) -> str:
-        text = self._texts.get(index)
-        if text is None:
-            if len(self._texts) >= KEPT:
-                self._texts.clear()
-            text = self._texts[index] = self._axis.value(index)
-        return text
 
     def occurrence(self, index: int) -> int:
         """Say how often the value stood before."""
         return self._occurrences[index] if self._occurrences else 0
 
-    def equal(self, index: int) -> int:
-        """Say how often the value stands in all: so k runs from 0 without holes."""
-        return self._equal[self._axis.value(index)] if self._equal else 1
+    def equal(self, text: str) -> int:
+        """Say how often a value stands in all: so k runs from 0 without holes."""
+        return self._equal[text] if self._equal else 1
 
 
-KEPT = 10_000  # texts of an axis that are remembered: bounds memory where an axis is huge
+def _pick(columns: Sequence[_Column], index: int) -> tuple[tuple[str, ...], int]:
+    """Give values and k of a setting by its number, the last axis turning fastest."""
+    places: list[int] = []
+    for column in reversed(columns):
+        index, place = divmod(index, column.length)
+        places.append(place)
+    values: list[str] = []
+    k = 0
+    for column, place in zip(columns, reversed(places), strict=True):
+        text = column.value(place)
+        values.append(text)
+        k = k * column.equal(text) + column.occurrence(place)
+    return tuple(values), k
 
 
 def _occurrences(axis: Axis) -> tuple[list[int], dict[str, int]]:

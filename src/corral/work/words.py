@@ -25,6 +25,7 @@ SHELLS = tuple(
 _BREAKS = frozenset(" \t\n;&|()<>")
 _ENDS_COMMAND = frozenset("\n;&|")
 _PARENTHESES = ("$(", "(", "$((", "((")
+_NO_WORDS = ("a comment", "a here-document")
 _CASE = re.compile(r"(case|esac)(?![^\s;&|()<>])")
 _BEFORE_COMMAND = ("do", "then", "else", "elif", "if", "while", "until", "time", "!", "{")
 
@@ -40,13 +41,13 @@ class Spot(Frozen, frozen=True, kw_only=True):
 
 
 class Word(Frozen, frozen=True, kw_only=True):
-    """A word of a simple command whose text needs no shell to know."""
+    """A word of a simple command."""
 
     start: int
     end: int
-    text: str  # without its quotes
+    text: str  # without its quotes; empty if only the shell can know it
     command: int  # which simple command of the line
-    target: bool  # the file of a redirection
+    target: Literal["", "<", ">"]  # of a redirection: read from, written to
 
 
 class Line(Frozen, frozen=True, kw_only=True):
@@ -315,7 +316,7 @@ def _ansi_end(text: str, at: int) -> int:
 
 
 class _Words:
-    """Cuts what was read into words; those that only a shell can know are passed over."""
+    """Cuts what was read into words."""
 
     def __init__(self, reader: _Reader) -> None:
         self.text = reader.text
@@ -336,23 +337,26 @@ class _Words:
         """Cut the characters that stand in one parenthesis."""
         self.commands += 1
         word: list[int] = []
-        target = False
+        target: Literal["", "<", ">"] = ""
         for at in positions:
-            spot = self.spots[at]
-            if spot.place != "bare" or spot.shells or self.text[at] not in _BREAKS:
+            char, spot = self.text[at], self.spots[at]
+            if spot.place != "bare" or spot.shells or char not in _BREAKS:
                 word.append(at)
                 continue
-            self._word(word, target=target)
-            target = self.text[at] == ">" or (target and not word and self.text[at] in " \t&|")
+            self._word(word, target)
+            if char in "<>":
+                target = ">" if char == ">" else "<"
+            elif word or char not in " \t&|":  # >&2 and >| go on
+                target = ""
             word = []
-            if self.text[at] in _ENDS_COMMAND and not target and self.text[at - 1 : at] != ">":
+            if char in _ENDS_COMMAND and not target and not self.text.startswith("&>", at):
                 self.commands += 1
-        self._word(word, target=target)
+        self._word(word, target)
 
-    def _word(self, positions: list[int], *, target: bool) -> None:
-        text = self._literal(positions)
-        if text is None or not positions:
+    def _word(self, positions: list[int], target: Literal["", "<", ">"]) -> None:
+        if not positions or self.spots[positions[0]].forbidden in _NO_WORDS:
             return
+        text = self._literal(positions) or ""
         start, end = positions[0], positions[-1] + 1
         if self.text[end : end + 1] in ("<", ">") and text.isdigit():
             return  # the number of a redirection: 2>
@@ -369,8 +373,6 @@ class _Words:
             if skip:
                 skip = False
                 text += "" if char == "\n" else char
-            elif spot.forbidden in ("a comment", "a here-document"):
-                return None
             elif spot.place == "single":
                 text += "" if char == "'" else char
             elif char == "\\":

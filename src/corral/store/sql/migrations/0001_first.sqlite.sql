@@ -56,7 +56,7 @@ create table task (
     run_id integer not null,
     generation integer not null,
     number integer not null,                -- 1..N, never changes
-    key text not null,                      -- identity.task_key, in hex
+    key text not null,                      -- identity.task_key
     position integer,                       -- in the latest command; null: not named by it
     named_by integer not null default 1,    -- generation.submission that named it last
     params text not null,                   -- JSON list of the values' texts
