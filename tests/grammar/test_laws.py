@@ -111,7 +111,9 @@ def test_replicates_never_share_a_seed(reps: int) -> None:
 @given(
     st.builds(
         RunFile,
-        run=st.lists(VALUES.filter(bool), min_size=1, max_size=3).map(tuple),
+        run=st.tuples(VALUES.filter(bool), st.lists(VALUES, max_size=3)).map(
+            lambda words: (words[0], *words[1])
+        ),
         reps=st.integers(1, 9),
         sweep=st.dictionaries(
             st.from_regex(r"[A-Za-z_]\w{0,5}", fullmatch=True).filter(str.isascii),
@@ -129,14 +131,15 @@ def test_a_run_file_reads_back_as_it_was_written(file: RunFile) -> None:
 
 
 def test_all_errors_of_a_run_file_come_at_once_with_line_and_hint() -> None:
-    text = 'run = "echo"\nrpes = 3\nretries = "three"\n[sweep]\nT = true\n'
+    text = 'run = "echo"\nrpes = 3\nretries = "three"\n[sweep]\nT = true\n"a b" = 1\n'
     with pytest.raises(UsageError) as raised:
         runfile.load(text, path="job.toml")
     assert "job.toml:2:1: unknown key `rpes`" in raised.value.message
     assert "did you mean `reps`?" in raised.value.message
     assert "job.toml:3:1: `retries` must be a whole number" in raised.value.message
     assert "job.toml:5:1: `T` in [sweep]" in raised.value.message
-    assert raised.value.hint == "3 errors; nothing was started"
+    assert "job.toml:6:2: 'a b' is no name for a parameter" in raised.value.message
+    assert raised.value.hint == "4 errors; nothing was started"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from corral.cli.folder import RealFolder
 from corral.errors import UsageError
 from corral.model.command import Command
 from corral.work.command import Parsed, parse
@@ -18,6 +19,7 @@ from tests.grammar.test_laws import NO_SURROGATES, Empty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 SHELLS = ("/bin/sh", "/bin/bash")
 HOSTILE = (
@@ -224,6 +226,21 @@ def test_a_quote_in_a_quoted_variable_is_read_as_the_shell_reads_it() -> None:
     assert words_of(rendered(declared(line, ["a'b"]), "a'b")) == ["it's", "a'b"]
     with pytest.raises(UsageError, match="never closed"):
         declared(line, ["a'b"], "/bin/bash")
+
+
+@pytest.mark.parametrize("line", ["echo $(({v}))", 'echo "$((1 + {v} * 2))"', "((x = {v}))"])
+@pytest.mark.parametrize("value", ["a[$(echo pwned >&2)]", "$(echo pwned >&2)", "1 + 1", ""])
+def test_only_numbers_and_names_stand_where_the_shell_reckons(line: str, value: str) -> None:
+    """Quotes protect nothing there: bash runs the $(…) of an index in whatever quotes."""
+    with pytest.raises(UsageError, match="no number"):
+        declared(line, ["1", value], "/bin/bash")
+    assert declared(line, ["1", "-2", "x", "0x1f"], "/bin/bash").axes
+
+
+def test_the_same_holds_for_an_axis_that_stands_there_itself(tmp_path: Path) -> None:
+    (tmp_path / "values").write_text("1\n$(echo pwned)\n")
+    with pytest.raises(UsageError, match="no number"):
+        parse(["echo $(({@values}))"], folder=RealFolder(tmp_path))
 
 
 def test_what_stands_in_dollar_quotes_is_bashs() -> None:

@@ -40,6 +40,7 @@ class Corral:
         if code is not None:
             assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr, done.stderr
+        assert "Exception in" not in done.stderr, done.stderr
         return done
 
     def start(self, *words: str) -> subprocess.Popen[str]:

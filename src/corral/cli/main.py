@@ -5,6 +5,7 @@ A verb's file is imported only when it is called: start-up time is a budget.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -90,6 +91,7 @@ def cli(*, debug: bool) -> None:
 
 def main() -> None:
     """Run the command line and exit; the only place where an error becomes words."""
+    logging.getLogger("corral").addHandler(logging.NullHandler())  # logs go to files, not here
     try:
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as ended:

@@ -36,7 +36,7 @@ class Exchanges:
         self._told: dict[Incarnation, frozenset[str]] = {}
         self._stop: dict[Incarnation, Stop] = {}
         self._environments: dict[RunId, Mapping[str, str]] = {}
-        self.heard: dict[Incarnation, float] = {}  # ticks of each agent's latest exchange
+        self._closed = False
 
     def lend_environment(self, run: RunId, environment: Mapping[str, str]) -> None:
         """Have a run's tasks on this machine start from the environment of who asked for them.
@@ -50,6 +50,11 @@ class Exchanges:
         self._stop[incarnation] = how
         self.wake()
 
+    def close(self) -> None:
+        """Answer whoever is held with nothing: the master ends."""
+        self._closed = True
+        self.wake()
+
     def wake(self) -> None:
         """Look again whether something can be said to those who are held."""
         for held in self._held.values():
@@ -59,7 +64,6 @@ class Exchanges:
         """Answer an exchange, at once or when there is something to say."""
         incarnation = Incarnation(request.incarnation)
         began = self._clock.ticks()
-        self.heard[incarnation] = began
         older = self._held.get(incarnation)
         if older is not None and older.number < request.number:
             older.event.set()
@@ -75,11 +79,14 @@ class Exchanges:
                 waited = self._clock.ticks() - began
                 if (
                     request.bye
+                    or self._closed
                     or self._says_something(reply, incarnation)
                     or self._held.get(incarnation) is not held
                     or not await held.wait(reply.hold_s - waited)
                 ):
                     return reply
+                if self._closed:
+                    return Reply(number=request.number)
                 reply = await self._write(
                     exchange.grant, incarnation, request.number, self.parts, self._clock.now()
                 )
@@ -90,8 +97,8 @@ class Exchanges:
 
     def forget(self, incarnation: Incarnation) -> None:
         """Drop what is kept of an agent that ended."""
-        for kept in (self._told, self._stop, self.heard):
-            kept.pop(incarnation, None)
+        self._told.pop(incarnation, None)
+        self._stop.pop(incarnation, None)
 
     async def _write(self, *call: object) -> Reply | Refusal | None:
         function, *args = call

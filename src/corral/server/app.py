@@ -95,6 +95,7 @@ async def serve(folder: StateFolder, store: Store, job: Callable[[Master], Await
         return await master.run(job)
     finally:
         folder.retire()
+        master.exchanges.close()
         await asyncio.sleep(LAST_WORDS_S)
         listener.close()
 

@@ -7,6 +7,7 @@ closed here, and only uvicorn's connections are used.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
     from typing import Any
+
+logging.getLogger("uvicorn").addHandler(logging.NullHandler())  # never onto a user's terminal
 
 KEEP_ALIVE_S = 3600  # an idle agent speaks every 20 s; its connection is not ours to close
 

@@ -13,8 +13,6 @@ from corral.model.command import DIGITS, Axis, Listed, Range
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_NO_TEXT = re.compile("[\ud800-\udfff]")
-
 MOST = 10**9  # values of one axis; more is a slip of the keyboard
 ROUNDING = Decimal("1e-20")  # of two logarithms: far above their error, far below a step
 
@@ -213,11 +211,6 @@ def _file(name: str, text: str, folder: Folder, notes: list[str]) -> Listed:
         blank = len(lines) - len(values)
         notes.append(f"{path}: {blank} blank line{'s' if blank > 1 else ''} left out")
     return Listed(name=name, text=text, kind="file", values=values)
-
-
-def os_bytes(path: str) -> bytes:
-    """Give a file name as its bytes, to sort by."""
-    return path.encode("utf-8", "surrogateescape")
 
 
 def _glob(name: str, text: str, items: Sequence[str], folder: Folder) -> Listed:

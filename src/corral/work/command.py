@@ -393,7 +393,9 @@ class _Parser:
             self._refuse_forbidden(brace)
             return self._mark(brace)
         if (brace.word, brace.start) in self.at:
-            return Ref(name=self.at[brace.word, brace.start], place=brace.place)
+            ref = Ref(name=self.at[brace.word, brace.start], place=brace.place)
+            self._check_sum(brace, ref)
+            return ref
         if match := _REFERENCE.fullmatch(brace.content):
             return self._reference(brace, match)
         if self.inline and not brace.quoted and axes.looks_like_range(brace.content):

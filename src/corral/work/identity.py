@@ -64,7 +64,7 @@ def task_key(names: Sequence[str], values: Sequence[str], rep: int, k: int) -> s
     page; only what is long is cut and digested.
     """
     ordered = [value for _, value in sorted(zip(names, values, strict=True))]
-    text = json.dumps(ordered, ensure_ascii=False, separators=(",", ":"))
+    text = msgspec.json.encode(ordered).decode()
     if len(text) > KEY_LENGTH:
         digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16)
         text = f"{text[: KEY_LENGTH // 2]}#{digest.hexdigest()}"

@@ -102,6 +102,13 @@ def _texts(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(_text(item) for item in value)
 
 
+def _command(value: object) -> bool:
+    """A line, or the words of a vector, of which only the first must hold something."""
+    if not isinstance(value, list):
+        return _text(value)
+    return bool(value) and _text(value[0]) and all(isinstance(word, str) for word in value)
+
+
 def _positive(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
@@ -121,7 +128,7 @@ def _time(value: object) -> bool:
 
 
 _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
-    "run": (lambda value: _text(value) or _texts(value), "a command, or a list of its words"),
+    "run": (_command, "a command, or a list of its words"),
     "name": (_text, "a text"),
     "reps": (_positive, "a whole number from 1"),
     "sweep": (lambda value: isinstance(value, dict), "a table: [sweep]"),
@@ -152,6 +159,8 @@ def _problems(key: str, value: object) -> list[tuple[str, str, str]]:
 
 
 def _axis_problems(name: str, value: object) -> list[tuple[str, str, str]]:
+    if not re.fullmatch(r"[A-Za-z_]\w*", name):
+        return [(name, f"{name!r} is no name for a parameter", "letters, digits and _")]
     single = _text(value) or (isinstance(value, int | float) and not isinstance(value, bool))
     listed = (
         isinstance(value, list)
