@@ -729,15 +729,15 @@ class Link:
 
     def _forget(self, tickets):
         """Let go of attempts whose reports are stored at the master."""
-        known = [ticket for ticket in tickets if ticket in self.ended]
-        for ticket in known:
-            if has_files(self.ended.pop(ticket)):
+        known = OrderedDict((t, self.ended.pop(t)) for t in tickets if t in self.ended)
+        if known:  # the journal first: who dies in between leaves files, not a report without them
+            self.disk.strike(list(known), not self.ended)
+        for ticket, record in known.items():
+            if has_files(record):
                 self.courier.forget(ticket)
                 self.disk.forget(ticket)
             self.ready.pop(ticket, None)
             self.unsent.discard(ticket)
-        if known:
-            self.disk.strike(known, not self.ended)
         late = self.unnoted.intersection(known)
         if late:
             self.unnoted -= late
