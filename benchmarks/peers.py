@@ -5,16 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from benchmarks.timing import LIMIT_S, timed
+
 HERE = Path(__file__).parent
 SET_UP_S = 120.0
-LIMIT_S = 300.0
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ def floor(folder: Path, *, tasks: int, cores: int) -> Peer:
     return Peer(
         name=name,
         tasks=tasks,
-        seconds=lambda: _timed([str(program), _true(), str(tasks), str(cores)], folder),
+        seconds=lambda: timed([str(program), _true(), str(tasks), str(cores)], folder),
     )
 
 
@@ -47,7 +47,7 @@ def xargs(folder: Path, *, tasks: int, cores: int) -> Peer:
     if shutil.which("xargs") is None:
         return Peer(name="xargs", tasks=tasks, seconds=None, why="no xargs")
     line = f"seq {tasks} | xargs -P{cores} -n1 true"
-    return Peer(name="xargs", tasks=tasks, seconds=lambda: _timed(["sh", "-c", line], folder))
+    return Peer(name="xargs", tasks=tasks, seconds=lambda: timed(["sh", "-c", line], folder))
 
 
 def parallel(folder: Path, *, tasks: int, cores: int) -> Peer:
@@ -56,7 +56,7 @@ def parallel(folder: Path, *, tasks: int, cores: int) -> Peer:
     if shutil.which("parallel") is None:
         return Peer(name=name, tasks=tasks, seconds=None, why="no parallel on PATH")
     line = f"seq {tasks} | parallel -j{cores} --joblog log true {{}}"
-    return Peer(name=name, tasks=tasks, seconds=lambda: _timed(["sh", "-c", line], folder))
+    return Peer(name=name, tasks=tasks, seconds=lambda: timed(["sh", "-c", line], folder))
 
 
 def hyperqueue(folder: Path, *, tasks: int, cores: int) -> Peer:
@@ -87,22 +87,8 @@ def hyperqueue(folder: Path, *, tasks: int, cores: int) -> Peer:
 
 def python_start(folder: Path) -> float:
     """Time the start of this Python with nothing to do: the floor of every command of ours."""
-    return _timed([sys.executable, "-c", "pass"], folder)
+    return timed([sys.executable, "-c", "pass"], folder)
 
 
 def _true() -> str:
     return shutil.which("true") or "/bin/true"
-
-
-def _timed(command: list[str], folder: Path) -> float:
-    began = time.perf_counter()
-    subprocess.run(
-        command,
-        cwd=folder,
-        check=True,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        timeout=LIMIT_S,
-    )
-    return time.perf_counter() - began

@@ -7,18 +7,16 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import watch
+from benchmarks.timing import LIMIT_S, timed
 from corral.store.folder import StateFolder
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
-
-LIMIT_S = 300.0  # for one command; none comes near it
 
 
 class Place:
@@ -33,15 +31,7 @@ class Place:
 
     def run(self, *words: str) -> float:
         """Run corral to its end and give the seconds it took."""
-        began = time.perf_counter()
-        subprocess.run(
-            [self.program, *words],
-            cwd=self.folder,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            timeout=LIMIT_S,
-        )
-        return time.perf_counter() - began
+        return timed([self.program, *words], self.folder)
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Start corral and go on."""

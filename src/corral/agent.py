@@ -251,7 +251,7 @@ class Link:
         self.mend_pause_s = 0.0  # before the next start: grows when supervisors die young
         self.born_at = clock.now()  # of the supervisor
         self.doomed = None  # tickets that died with the supervisor, until they are reported
-        self.met = port is None  # the supervisor's table comes before our first word
+        self.met = port is None  # the supervisor's table comes before our first word, once
         for record in disk.journal():
             self._keep(record)
         if port is None:
@@ -288,7 +288,7 @@ class Link:
 
     def on_port(self, message):
         """Take a message of the supervisor."""
-        if "table" in message:
+        if "table" in message and not self.met:
             self._meet(message["table"])
         for ticket, pid, start, begun in message.get("started", ()):
             lease = self.queued.pop(ticket, None)
@@ -1573,7 +1573,14 @@ class Supervisor:
 
     def _greet(self):
         """Give a new link all that is known here."""
-        table = {
+        self._send({"table": self.table()})
+        self.untold = []
+        if self.terminated:
+            self._send({"terminate": True})
+
+    def table(self):
+        """Tell all that is known here, as a new link needs it."""
+        return {
             "slots": self.slots,
             "stop": self.stop,
             "parts": {key: part.given for key, part in self.parts.items()},
@@ -1581,10 +1588,6 @@ class Supervisor:
             "running": [self._describe(task) for task in self.tasks.values()],
             "ended": list(self.ended.values()),
         }
-        self.untold = []
-        self._send({"table": table})
-        if self.terminated:
-            self._send({"terminate": True})
 
 
 # ---------------------------------------------------------------- the world
@@ -2535,6 +2538,7 @@ class Become(Exception):
         Exception.__init__(self)
         self.port = port
         self.peer = peer
+        self.table = None  # for a link: what the supervisor knew as it forked
 
 
 class Wakeup:
@@ -2585,13 +2589,17 @@ def wait(seconds, *sources):
     return dict(poll.poll(None if timeout is None else int(timeout)))
 
 
-def live_as_link(config, port, peer, announce):
-    """Be the link until the end, or until a fork makes this process the supervisor."""
+def live_as_link(config, announce, other):
+    """Be the link until the end, or until a fork makes this process the supervisor.
+
+    ``other`` is None at the start of an agent, else the Become that made this process.
+    """
     settle("corral-link", config)
     clock = SystemClock()
     wakeup = Wakeup()
     disk = Disk(config.folder)
-    processes = ProcessTable(config, peer, everywhere=True)
+    port = other and other.port
+    processes = ProcessTable(config, other and other.peer, everywhere=True)
     transport = SocketTransport(b"sock")
     try:
         if port is None and not config.collect:
@@ -2599,6 +2607,8 @@ def live_as_link(config, port, peer, announce):
         announce.say(link=os.getpid(), supervisor=processes.peer)
         facts = host_facts(config.folder)
         link = Link(config, clock, transport, disk, processes, port, facts)
+        if other is not None:  # from memory: the supervisor may be dead before it says it
+            link.on_port({"table": other.table})
         while not link.over:
             seconds = link.tick(clock.now())
             if not link.over:
@@ -2648,20 +2658,23 @@ def end_supervisor(port, peer):
     port.close()
 
 
-def live_as_supervisor(config, port, peer):
+def live_as_supervisor(config, other):
     """Be the supervisor until the end, or until a fork makes this process a link."""
     settle("corral-super", config)
     os.umask(config.umask)
     clock = SystemClock()
     wakeup = Wakeup()
     disk = Disk(config.folder)
-    processes = ProcessTable(config, peer, everywhere=False)
+    processes = ProcessTable(config, other.peer, everywhere=False)
     disk.begin()
     try:
-        supervisor = Supervisor(config, clock, disk, processes, port)
+        supervisor = Supervisor(config, clock, disk, processes, other.port)
         while not supervisor.over:
             seconds = supervisor.tick(clock.now())
             supervisor_step(supervisor, wait(seconds, wakeup, supervisor.port), wakeup)
+    except Become as link:
+        link.table = supervisor.table()
+        raise
     finally:
         for thing in (wakeup, disk, processes):
             thing.close()
@@ -2686,17 +2699,18 @@ def supervisor_step(supervisor, ready, wakeup):
 
 def live(config, announce):
     """Be link or supervisor, and whatever a fork makes of this process."""
-    role, port, peer = live_as_link, None, None
+    other = None
+    is_link = True
     while True:
         try:
-            if role is live_as_link:
-                role(config, port, peer, announce)
+            if is_link:
+                live_as_link(config, announce, other)
             else:
-                role(config, port, peer)
+                live_as_supervisor(config, other)
             return
-        except Become as other:
-            role = live_as_supervisor if role is live_as_link else live_as_link
-            port, peer = other.port, other.peer
+        except Become as fork:
+            other = fork.with_traceback(None)  # which would keep the other life in memory
+            is_link = not is_link
             announce.close()
 
 

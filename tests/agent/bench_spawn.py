@@ -90,7 +90,7 @@ def time_supervisor(home: Path, tasks: int, slots: int, program: str) -> float:
     pid = os.fork()
     if pid == 0:
         ours.close()
-        agent.live_as_supervisor(config, agent.Port(theirs), os.getppid())
+        agent.live_as_supervisor(config, agent.Become(agent.Port(theirs), os.getppid()))
         os._exit(0)
     theirs.close()
     port = agent.Port(ours)

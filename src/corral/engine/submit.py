@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from corral.store.base import Row, Tx
 
-BATCH = 5_000  # rows in one transaction: other runs' exchanges wait no longer than for these
+BATCH = 2_000  # rows in one transaction: other runs' exchanges wait no longer than for these
 
 
 class Begun(Frozen, frozen=True, kw_only=True):
@@ -112,9 +112,8 @@ def add(
         if old is None:
             last_number += 1
             fresh.append(
-                (begun.run, begun.generation, last_number, row.key, position, begun.submission,
-                 row.params, row.rep, row.k, row.input_digest)
-            )  # fmt: skip
+                (last_number, row.key, position, row.params, row.rep, row.k, row.input_digest)
+            )
             continue
         task, state, input_digest, accepted = old
         changed = input_digest != row.input_digest
@@ -125,7 +124,7 @@ def add(
         else:
             keep.append((task, position, begun.submission))
     if fresh:
-        tx.change_each("task_new", fresh)
+        tx.change("task_new", begun.run, begun.generation, begun.submission, _json(fresh))
         tx.change("run_count_add", begun.run, begun.generation, "waiting", len(fresh))
     tx.change_each("task_keep", keep)
     tx.change_each("task_again", again)

@@ -6,8 +6,9 @@ Other runs' exchanges are served between the batches.
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from corral.engine import submit
 from corral.engine.submit import Begun, Filled, NewTask
@@ -68,7 +69,7 @@ class _Rows:
     def make(self, row: Row) -> NewTask:
         if row.values is not self._values:  # replicates share their values
             self._values = row.values
-            self._params = json.dumps(row.values, ensure_ascii=False, separators=(",", ":"))
+            self._params = msgspec.json.encode(row.values).decode()
         return NewTask(
             key=identity.task_key(self._names, row.values, row.rep, row.k),
             params=self._params,

@@ -105,9 +105,13 @@ from json_each(?3) j cross join task t  -- cross: SQLite keeps this order, and u
 where t.run_id = ?1 and t.generation = ?2 and t.key = j.value
 
 -- task_new --
--- run_id, generation, number, key, position, named_by, params, rep, k, input_digest.
-insert into task (run_id, generation, number, key, position, named_by, params, rep, k, input_digest)
-values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+-- run_id, generation, named_by, rows (a JSON list): number, key, position, params, rep, k, input_digest.
+-- One statement for all: the interpreter is free meanwhile to make the next rows.
+insert into task (run_id, generation, named_by, number, key, position, params, rep, k, input_digest)
+select ?1, ?2, ?3, json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+    json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'),
+    json_extract(value, '$[5]'), json_extract(value, '$[6]')
+from json_each(?4)
 
 -- task_keep --
 -- It is named again: id, position, named_by.
@@ -559,7 +563,7 @@ from event e, json_each(e.tickets) j where j.value = ?1 order by e.id
 select sha256 from file union select stdout_sha256 from output where stdout_sha256 != ''
 union select stderr_sha256 from output where stderr_sha256 != ''
 union select sha256 from value_input
-union select value ->> 'sha256' from generation, json_each(generation.inputs)
+union select json_extract(value, '$.sha256') from generation, json_each(generation.inputs)
 
 -- ticket_holder --
 -- Which agent an attempt was given to.

@@ -72,13 +72,14 @@ create table task (
     epoch integer not null default 0,       -- rises when results so far stop counting (rerun, changed input)
     attempts integer not null default 0,
     charged integer not null default 0,     -- failures that count against its retries
-    accepted integer unique references attempt (id),
+    accepted integer references attempt (id),
     check ((state = 'done') = (accepted is not null)),
     unique (run_id, generation, key),
     unique (run_id, generation, number),
     foreign key (run_id, generation) references generation (run_id, number) on delete cascade
 );
 create index task_waiting on task (run_id, position) where state = 'waiting';
+create unique index task_accepted on task (accepted) where accepted is not null;
 create index task_position on task (run_id, generation, position);
 
 create table run_count (
