@@ -18,6 +18,7 @@ import msgspec
 from benchmarks import watch
 from benchmarks.place import used
 from benchmarks.table import Bench, Row, milliseconds_range
+from benchmarks.timing import LIMIT_S
 
 if TYPE_CHECKING:
     from benchmarks.place import Place
@@ -88,7 +89,10 @@ def _submit(bench: Bench, tasks: int) -> Seen:
         began = time.time()
         client = place.start("run", "-q", "-d", "-j", "2", "--yes", f"sleep 600 {{1..{tasks}}}")
         with watch.peaks([client.pid, place.master(), *place.agent()]) as seen:
-            code = client.wait()
+            try:
+                code = client.wait(LIMIT_S)
+            finally:
+                client.kill()  # no more than a formality once it has ended
         ended = time.time()
         if code != 0:
             raise SystemExit(f"million: the submission of {tasks} tasks failed")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from tests.support.corral import Corral
@@ -126,3 +129,39 @@ def test_a_dry_run_prints_every_command_and_leaves_nothing(corral: Corral) -> No
     done = corral("run", "-n", "-r2", "echo {a,b} {rep}")
     assert done.stdout.splitlines() == ["echo a 1", "echo a 2", "echo b 1", "echo b 2"]
     assert not (corral.folder / ".corral").exists()
+
+
+def test_modules_of_the_users_own_do_not_get_in_the_way(corral: Corral) -> None:
+    for name in ("json.py", "random.py", "corral/__init__.py"):
+        corral.write(name, "raise SystemExit('shadowed')\n")
+    words = [sys.executable, "-P", "-m", "corral", "run", "-d", "echo {1..2}"]
+    done = subprocess.run(
+        words, cwd=corral.folder, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
+    path = corral.results("echo") / "output.txt"
+    wait_until(path.exists, seconds=20, what="the run in the background is collected")
+
+
+def test_what_is_corrals_own_is_never_shipped(corral: Corral) -> None:
+    corral.write("mine.txt", "mine\n")
+    corral("run", "-q", "echo {1..2}")
+    corral("run", "-q", "--push", ".", "find . -type f")
+    assert sorted(corral.output("find").split()) == ["./mine.txt"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["run", "-r", "9" * 20, "echo"], ["run", "echo {1..1000000} {1..1000000}"],
+     ["run", "--env", "=x", "echo"], ["run", "--shell", "", "echo"], ["run", "--name", "", "echo"],
+     ["run", "--push", "", "echo"]],
+    ids=str,
+)  # fmt: skip
+def test_absurd_and_empty_options_are_refused(corral: Corral, words: list[str]) -> None:
+    assert "try:" in corral(*words, code=2).stderr
+    assert not (corral.folder / ".corral").exists()
+
+
+def test_rerun_asks_which(corral: Corral) -> None:
+    corral("run", "-q", "echo {1..2}")
+    assert "which tasks" in corral("rerun", code=2).stderr

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from corral.errors import UsageError
+from corral.results import paths
+from corral.store.folder import NAME as STATE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class RealFolder:
@@ -53,7 +60,18 @@ class RealFolder:
 
     def _files(self, name: str) -> list[str]:
         path = self.root / name
-        if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.is_file())
-            return [str(Path(name) / file.relative_to(path)) for file in inside]
+        if name and path.is_dir():
+            return sorted(str(Path(name) / file) for file in _inside(path))
         return [name] if path.is_file() else []
+
+
+def _inside(root: Path) -> Iterator[Path]:
+    """Walk the files of a folder, without what is corral's own: its state, earlier results."""
+    for place, folders, files in os.walk(root):
+        folder = Path(place)
+        folders[:] = [
+            name for name in folders if name != STATE and not (folder / name / paths.INDEX).exists()
+        ]
+        for name in files:
+            if (folder / name).is_file():
+                yield (folder / name).relative_to(root)

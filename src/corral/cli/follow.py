@@ -113,9 +113,15 @@ def _as_master(folder: StateFolder, wish: Wish, told: list[Submitted]) -> tuple[
     store = folder.open_store()
 
     async def job(master: Master) -> tuple[int, RunId]:
-        code, run = await _Follower(_Inside(master), wish, told).see_through()
-        await _hand_over(folder, master, run)
-        return code, run
+        own: RunId | None = None
+        try:
+            ended = await _Follower(_Inside(master), wish, told).see_through()
+        except BaseException:  # ours cannot go on, and says why; others can
+            own = told[0].run if told else wish.run
+            raise
+        finally:
+            _hand_over(folder, master, but=own)
+        return ended
 
     try:
         return asyncio.run(_unwrapped(serve(folder, store, job)))
@@ -134,14 +140,10 @@ def _as_follower(folder: StateFolder, wish: Wish, told: list[Submitted]) -> tupl
         mark.close()
 
 
-async def _hand_over(folder: StateFolder, master: Master, run: RunId) -> None:
-    """Leave the agents to the next master, if anything else goes on here."""
-    others = master.busy(but=run)
-    if not others:
-        own = master.busy()
-        if not own:
-            return
-        others = own
+def _hand_over(folder: StateFolder, master: Master, *, but: RunId | None) -> None:
+    """Leave the agents to the next master, if anything other than ``but`` goes on here."""
+    if not master.busy(but=but):
+        return
     master.leave_agents()
     if not folder.followed():
         start_detached(folder)
@@ -152,7 +154,7 @@ def start_detached(folder: StateFolder) -> None:
     log = folder.path / "logs" / "master.log"
     with log.open("ab") as out:
         subprocess.Popen(
-            [sys.executable, "-m", "corral", "_master"],
+            [sys.executable, "-P", "-m", "corral", "_master"],  # -P: never a json.py of the user's
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,

@@ -104,6 +104,10 @@ def main() -> None:
         code = _show(error)
     except BrokenPipeError:
         code = _pipe_closed()
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        hint = "look at its rights and at the disk's free space"
+        code = _show(CorralError(f"{place}{error.strerror or error}", hint=hint))
     except KeyboardInterrupt:
         code = 130
     _flush()

@@ -9,6 +9,7 @@ import click
 from corral.cli import output
 from corral.cli.output import plain, talk
 from corral.model.command import Range
+from corral.model.host import LOCAL
 from corral.units import show_size
 from corral.work.render import Renderer, Setting
 from corral.work.sweep import Sweep
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from corral.model.command import Axis, Command
     from corral.work.command import Parsed
+    from corral.work.sweep import Row
 
 SHOWN = 5  # shipped files that are named one by one
 
@@ -49,8 +51,9 @@ def preview(
     for line in _lines(name, parsed, sweep, ships):
         talk(line)
     if everything:
-        for index in range(len(sweep)):
-            click.echo(_command(parsed.command, sweep, index, name))
+        renderer = Renderer(parsed.command)
+        for index, row in enumerate(sweep):
+            click.echo(_text(renderer, row, index, name))
 
 
 def _lines(name: str, parsed: Parsed, sweep: Sweep, ships: Sequence[tuple[str, int]]) -> list[str]:
@@ -86,6 +89,10 @@ def _values(axis: Axis) -> str:
 
 
 def _command(command: Command, sweep: Sweep, index: int, name: str) -> str:
-    row = sweep[index]
-    setting = Setting(row.values, row.rep, row.k, index + 1, f"{name}-{index + 1}", "localhost", 1)
-    return plain(Renderer(command).text(setting))
+    return _text(Renderer(command), sweep[index], index, name)
+
+
+def _text(renderer: Renderer, row: Row, index: int, name: str) -> str:
+    ticket = f"{name}-{index + 1}"
+    setting = Setting(row.values, row.rep, row.k, index + 1, ticket, LOCAL, 1)
+    return plain(renderer.text(setting))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from corral.cli import change, output
+from corral.errors import UsageError
 
 
 @output.verb("rerun")
@@ -15,6 +16,10 @@ from corral.cli import change, output
 def command(run: str, which: tuple[str, ...], *, yes: bool, as_json: bool) -> None:
     """Give TASKS of RUN out again, also those that are done; results they have stop counting."""
     run, which = output.run_then_tasks(run, which)
+    if not which:
+        raise UsageError(
+            "rerun which tasks?", hint=f"corral rerun {run} 3,5-8, or: corral rerun {run} all"
+        )
     change.change_tasks(
         "rerun",
         run,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 START_S = 20.0  # a master in the background is there within a fraction of it
+MOST_TASKS = 10**9  # of one run; more is a slip of the keyboard
 ASK_ABOVE = 1_000_000  # tasks; so many are asked for once more on a terminal
 
 
@@ -114,14 +117,12 @@ def command(
     ship = list(dict.fromkeys((*parsed.ship, *folder.pushed(asked.file.push))))
     if asked.file.here:
         ship = []
+    tasks = _count(parsed, asked.file.reps)
     if dry_run:
         preview(asked.name, parsed, shipping.sizes(ship, here), everything=True, as_json=as_json)
         return
     if not quiet:
         preview(asked.name, parsed, shipping.sizes(ship, here), everything=False, as_json=False)
-    tasks = asked.file.reps
-    for axis in parsed.command.axes:
-        tasks *= len(axis)
     if tasks > ASK_ABOVE and sys.stdin.isatty() and not output.ask(f"{tasks} tasks?", yes=yes):
         raise UsageError("not started", hint="corral run --yes does not ask")
     state = StateFolder.find_or_make(here)
@@ -131,6 +132,20 @@ def command(
         return
     code, run = follow(state, Wish(submission=submission, quiet=quiet))
     ctx.exit(ending.tell(state, run, code, quiet=quiet, as_json=as_json))
+
+
+def _count(parsed: Parsed, reps: int) -> int:
+    """Count the tasks, before anything is made of them.
+
+    Raises:
+        UsageError: There are absurdly many.
+    """
+    tasks = math.prod((reps, *(len(axis) for axis in parsed.command.axes)))
+    if tasks > MOST_TASKS:
+        raise UsageError(
+            f"{tasks} tasks are more than {MOST_TASKS}", hint="fewer values, or several runs"
+        )
+    return tasks
 
 
 def _asked(
@@ -147,6 +162,9 @@ def _asked(
     else:
         file = RunFile(run=tuple(words))
         natural = identity.run_name(words) if words else "run"
+    for key in ("name", "out", "shell"):
+        if given[key] == "":
+            raise UsageError(f"--{key}: is empty", hint=f"leave --{key} out for the usual one")
     changes = {
         key: value
         for key in ("reps", "here", "name", "out", "slots", "timeout", "retries", "shell")
@@ -184,6 +202,8 @@ def _replace(file: RunFile, changes: dict[str, object]) -> RunFile:
 
 
 def _check_numbers(file: RunFile) -> None:
+    if file.reps > MOST_TASKS:
+        raise UsageError(f"-r {file.reps}: too many replicates", hint=f"at most {MOST_TASKS}")
     if file.reps < 1:
         raise UsageError(
             f"-r {file.reps}: at least one replicate", hint="-r 10 runs each setting 10 times"
@@ -214,6 +234,10 @@ def _environment(pairs: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise UsageError(
+                f"--env {pair}: {name!r} is no variable's name", hint="--env NAME=VALUE"
+            )
         if not equals and name not in os.environ:
             raise UsageError(f"--env {name}: is not set here", hint=f"--env {name}=VALUE")
         found[name] = value if equals else os.environ[name]

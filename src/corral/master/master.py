@@ -79,11 +79,10 @@ class Master:
                 group.create_task(self._refresh(), name="refresh results"),
             ]
             try:
-                given = await job(self)
-                if self._stop_agents:
-                    await self._keeper.stop()
-                return given
+                return await job(self)
             finally:
+                if self._stop_agents:  # whatever the job came to: no process of ours stays
+                    await asyncio.shield(self._keeper.stop())
                 for task in tasks:
                     task.cancel()
 

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,9 +52,12 @@ class StateFolder:
 
     @classmethod
     def find(cls, start: Path) -> StateFolder | None:
-        """Look for a state folder from ``start`` upwards."""
+        """Look for a state folder from ``start`` upwards; one of another user is none.
+
+        Whoever serves a folder runs what stands in its database.
+        """
         for folder in (start, *start.parents):
-            if (folder / NAME / "secret").is_file():
+            if _is_ours(folder / NAME) and (folder / NAME / "secret").is_file():
                 return cls(folder / NAME)
         return None
 
@@ -70,6 +74,11 @@ class StateFolder:
         folder = cls(start / NAME)
         try:
             folder.path.mkdir(mode=0o700, exist_ok=True)
+            if not _is_ours(folder.path):
+                raise StoreError(
+                    f"{folder.path}: belongs to somebody else, or is a link",
+                    hint="run corral in a folder of your own",
+                )
             folder.path.chmod(0o700)
             for name in ("blobs", "logs"):
                 (folder.path / name).mkdir(mode=0o700, exist_ok=True)
@@ -189,6 +198,15 @@ def file_system(path: Path) -> str:
             if inside and len(point) >= len(best):
                 best, kind = point, name
     return kind
+
+
+def _is_ours(path: Path) -> bool:
+    """Say whether a folder, no link, is there and belongs to who runs this."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
 
 
 def _mounts() -> Iterator[tuple[str, str]]:

@@ -237,7 +237,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("pragma journal_mode=wal")
         connection.execute("pragma synchronous=full")
         connection.execute("pragma cache_size=-8000")  # kB: bounds the master's memory
-        connection.execute("pragma wal_autocheckpoint=8000")  # pages, 32 MB: a hot page goes home once
+        connection.execute("pragma wal_autocheckpoint=8000")  # pages: a hot one goes home once
         connection.execute("pragma journal_size_limit=67108864")  # a big submission's WAL shrinks
         _migrate(connection)
     except sqlite3.Error as error:
