@@ -37,4 +37,4 @@ def corral(tmp_path: Path) -> Iterator[Corral]:
     yield one
     one.end_started()
     wait_until(lambda: not one.processes(), seconds=15, what="our processes are gone")
-    assert not one.agent_folders()
+    wait_until(lambda: not one.agent_folders(), seconds=15, what="no folder of an agent is left")

@@ -232,3 +232,14 @@ def test_either_half_of_the_agent_may_die(corral: Corral, killed: str) -> None:
     assert sum(a["outcome"] == "accepted" for a in attempts) == 3
     if killed == "corral-link":
         assert len(attempts) == 3  # the tasks noticed nothing
+
+
+def test_a_detached_run_beside_another_is_collected_too(corral: Corral) -> None:
+    first = corral.start("run", "--name", "one", "-j1", marked(corral, release(corral), "1..2"))
+    wait_until(lambda: marks(corral), what="the first runs")
+    corral("run", "-d", "--name", "two", "-j2", "echo {a,b}")
+    wait_until(lambda: corral.json("status", "two")["run"]["state"] == "done", what="two is done")
+    let_go(corral)
+    first.communicate(timeout=30)
+    assert corral.output("two") == "a\nb\n"
+    assert corral.output("one") == "done 1\ndone 2\n"

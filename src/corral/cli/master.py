@@ -14,6 +14,7 @@ from corral.store.folder import StateFolder
 if TYPE_CHECKING:
     from corral.master.master import Master
 
+
 IDLE_S = 3.0  # without anything to do, before it ends: the first submission takes its time
 LOOK_S = 0.25
 TRY_S = 15.0  # for the lock: the master before this one is just ending
@@ -47,37 +48,21 @@ async def _serve(folder: StateFolder) -> None:
 
 
 async def _until_idle(master: Master) -> None:
+    """Serve until nothing has been open for a while; see every run that ends to its results."""
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, asked.set)
     busy_since = loop.time()
-    open_runs: set[int] = set()
-    while loop.time() - busy_since < IDLE_S or open_runs:
+    while loop.time() - busy_since < IDLE_S or master.busy():
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_S):
                 await asked.wait()
         if asked.is_set():
             await _end(master)
             return
-        now_open = {int(run) for run, _ in master.busy()}
-        for run in open_runs - now_open:
-            await _finish(master, run)
-        open_runs = now_open
-        if open_runs:
+        await master.collect_settled()
+        if master.busy():
             busy_since = loop.time()
-
-
-async def _finish(master: Master, run: int) -> None:
-    """See a run that is not open any more to its rest, and its results written."""
-    from corral.errors import NotFoundError
-    from corral.ids import RunId
-
-    try:
-        while await master.rest(RunId(run), every_s=1.0) is None:
-            pass
-        await master.collect(RunId(run))
-    except NotFoundError:
-        return  # it was removed
 
 
 async def _end(master: Master) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from corral.engine import control, queries, upkeep
 from corral.errors import CorralError, NoHostError
 from corral.fleet.local import LocalLauncher
+from corral.ids import RunId
 from corral.master.collector import collect_run
 from corral.master.exchanges import Exchanges
 from corral.master.hostkeeper import LocalKeeper
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from corral.clock import Clock
     from corral.engine.control import Changed
-    from corral.ids import RunId, TaskId
+    from corral.ids import TaskId
     from corral.master.hostkeeper import Listen
     from corral.model.run import Run, Submission, Submitted
     from corral.results.collect import Collected
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Ending = tuple[int, str]  # a run, and what it came to: another ending is another one
 
 REFRESH_LOOK_S = 1.0  # between looks whether some results folder is due
 AT_REST = frozenset({"done", "halted", "paused", "cancelled"})
@@ -61,6 +63,7 @@ class Master:
         self._collecting: dict[RunId, asyncio.Lock] = {}
         self._changed = asyncio.Event()
         self._stop_agents = True
+        self._collected: set[Ending] = set()
 
     async def run(self, job: Callable[[Master], Awaitable[T]]) -> T:
         """Serve while ``job`` goes on; then see the agents gone and give what it gave."""
@@ -71,6 +74,7 @@ class Master:
                 loop.call_soon_threadsafe(self._hear, topics)
 
         self.store.listen(told)
+        self._collected = set(self._settled())
         await self._finish_half_written()
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -81,6 +85,7 @@ class Master:
             try:
                 return await job(self)
             finally:
+                await self.collect_settled()
                 if self._stop_agents:  # whatever the job came to: no process of ours stays
                     await asyncio.shield(self._keeper.stop())
                 for task in tasks:
@@ -146,7 +151,21 @@ class Master:
     async def collect(self, run: RunId) -> Collected:
         """Bring the run's results folder up to date."""
         async with self._collecting.setdefault(run, asyncio.Lock()):
-            return await asyncio.to_thread(self._collect, run)
+            settled = self._settled()
+            collected = await asyncio.to_thread(self._collect, run)
+            self._collected |= {ending for ending in settled if ending[0] == run}
+            return collected
+
+    async def collect_settled(self) -> None:
+        """Collect every run that came to rest and that nobody has collected since."""
+        for ending in self._settled() - self._collected:
+            run = RunId(ending[0])
+            try:
+                if await asyncio.to_thread(self._look, run) is not None:
+                    await self.collect(run)
+            except CorralError as error:  # removed meanwhile, or its folder cannot be written
+                log.warning("results not collected run=%s reason=%s", run, error)
+                self._collected.add(ending)
 
     def busy(self, *, but: RunId | None = None) -> list[tuple[RunId, bool]]:
         """List runs other than ``but`` that go on, each with whether it is detached."""
@@ -189,6 +208,15 @@ class Master:
                     )
         return None
 
+    def _settled(self) -> set[Ending]:
+        """Name the runs that are not open, each with what it came to."""
+        with self.store.reader() as reader:
+            return {
+                (run.id, f"{run.generation} {run.state} {run.opened} {run.ended}")
+                for run in queries.runs(reader)
+                if run.state in AT_REST
+            }
+
     def _collect(self, run: RunId) -> Collected:
         with self.store.reader() as reader:
             found = queries.run(reader, run)
@@ -199,6 +227,7 @@ class Master:
         refreshers: dict[RunId, Refresher] = {}
         while True:
             await self.clock.sleep(REFRESH_LOOK_S)
+            await self.collect_settled()
             for run, _ in self.busy():
                 refresher = refreshers.setdefault(run, Refresher(self.clock.ticks()))
                 if not refresher.due(self.clock.ticks()):
