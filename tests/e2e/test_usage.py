@@ -165,3 +165,24 @@ def test_absurd_and_empty_options_are_refused(corral: Corral, words: list[str]) 
 def test_rerun_asks_which(corral: Corral) -> None:
     corral("run", "-q", "echo {1..2}")
     assert "which tasks" in corral("rerun", code=2).stderr
+
+
+def test_a_state_folder_that_may_be_somebody_elses_is_not_used(corral: Corral) -> None:
+    other = corral.folder / "other"
+    corral.write("other/.keep", "")
+    corral.write("mine/.keep", "")
+    theirs = type(corral)(other)
+    theirs("run", "-q", "echo theirs")
+    (corral.folder / ".corral").symlink_to(other / ".corral")
+    mine = type(corral)(corral.folder / "mine")
+    mine("run", "-q", "echo mine")
+    assert [run["words"] for run in mine.json("ls")["runs"]] == [["echo mine"]]
+    assert "somebody else" in corral("run", "echo", code=4).stderr
+
+
+def test_results_that_cannot_be_written_leave_no_agent_and_are_not_lost(corral: Corral) -> None:
+    corral.write("file", "in the way")
+    done = corral("run", "-q", "-o", "file/results", "echo {1..3}", code=1)
+    assert "results cannot be written" in done.stderr
+    assert not corral.processes()
+    assert corral("logs").stdout == "1\n2\n3\n"
