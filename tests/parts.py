@@ -13,7 +13,6 @@ from pathlib import Path
 PARTS = {
     "cc": "the benchmark's C floor and the agent's spawn benchmark",
     "gs": "one picture per page, with GhostScript",
-    "script": "progress on a terminal",
 }
 
 

@@ -355,6 +355,23 @@ def test_lease_is_given_back_only_if_it_has_not_started(world: World) -> None:
     assert [(r["ticket"], r["ended"]) for r in world.last.said["reports"]] == [("t2", "returned")]
 
 
+def test_files_are_removed_after_the_journal_says_so(world: World) -> None:
+    """Bug: a link that died in between reported again, without the files."""
+    world.answer(world.last)
+    world.hear(ended=[ended(1) | {"outputs": [["out", "file"]]}])
+    world.answer(world.last, answered=["t1"])
+    assert world.disk.forgotten == ["t1"]
+
+
+def test_table_counts_once(world: World) -> None:
+    """Bug: a link that got its table too late had started tasks granted again."""
+    world.queue(1)
+    world.hear(table=TABLE | {"slots": 7, "queued": [lease(5)]})
+    world.tick(2.0)
+    assert world.last.said["queued"] == ["t0"]
+    assert world.last.said["want"] == 1
+
+
 def test_full_disk_leaves_the_record_with_the_supervisor(world: World) -> None:
     world.answer(world.last)
     world.disk.full = True
