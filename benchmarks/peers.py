@@ -46,7 +46,7 @@ def xargs(folder: Path, *, tasks: int, cores: int) -> Peer:
     """Give xargs, which keeps neither results nor exit codes."""
     if shutil.which("xargs") is None:
         return Peer(name="xargs", tasks=tasks, seconds=None, why="no xargs")
-    line = f"seq {tasks} | xargs -P{cores} -n1 true"
+    line = f"seq {tasks} | xargs -P{cores} -I{{}} true"
     return Peer(name="xargs", tasks=tasks, seconds=lambda: timed(["sh", "-c", line], folder))
 
 
@@ -55,7 +55,7 @@ def parallel(folder: Path, *, tasks: int, cores: int) -> Peer:
     name = "GNU parallel"
     if shutil.which("parallel") is None:
         return Peer(name=name, tasks=tasks, seconds=None, why="no parallel on PATH")
-    line = f"seq {tasks} | parallel -j{cores} --joblog log true {{}}"
+    line = f"seq {tasks} | parallel -j{cores} -N0 --joblog log true"
     return Peer(name=name, tasks=tasks, seconds=lambda: timed(["sh", "-c", line], folder))
 
 

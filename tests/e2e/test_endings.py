@@ -243,3 +243,12 @@ def test_a_detached_run_beside_another_is_collected_too(corral: Corral) -> None:
     first.communicate(timeout=30)
     assert corral.output("two") == "a\nb\n"
     assert corral.output("one") == "done 1\ndone 2\n"
+
+
+def test_the_next_master_answers_an_agent_that_repeats_itself_at_once(corral: Corral) -> None:
+    both = [
+        corral.start("run", "-q", "--name", name, f"echo {name}") for name in ("x1", "x2", "x3")
+    ]
+    for process in both:
+        out, err = process.communicate(timeout=15)  # a lost wake-up took the idle beat of 20 s
+        assert process.returncode == 0, (out, err)

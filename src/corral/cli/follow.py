@@ -92,6 +92,7 @@ def follow(folder: StateFolder, wish: Wish) -> tuple[int, RunId]:
                 return _as_master(folder, wish, told)
             finally:
                 lock.close()
+                _last_one_out(folder)
         if folder.master() is not None:
             try:
                 return _as_follower(folder, wish, told)
@@ -138,6 +139,7 @@ def _as_follower(folder: StateFolder, wish: Wish, told: list[Submitted]) -> tupl
     finally:
         client.close()
         mark.close()
+        _last_one_out(folder)
 
 
 def _hand_over(folder: StateFolder, master: Master, *, but: RunId | None) -> None:
@@ -146,6 +148,23 @@ def _hand_over(folder: StateFolder, master: Master, *, but: RunId | None) -> Non
         return
     master.leave_agents()
     if not folder.followed():
+        start_detached(folder)
+
+
+def _last_one_out(folder: StateFolder) -> None:
+    """See that agents which were left to another master have one.
+
+    It may have ended in the same moment; a master in the background then sends them home.
+    """
+    if folder.served() or folder.followed():
+        return
+    client = Client(folder)
+    try:
+        with client.reader() as reader:
+            left = reader.rows("agents_live")
+    finally:
+        client.close()
+    if left:
         start_detached(folder)
 
 

@@ -64,7 +64,8 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
     if request.bye:
         _goodbye(tx, agent, now)
         return Reply(number=request.number, answered=answered)
-    if not repeated:
+    if not repeated or not tx.rows("leases", agent.incarnation, request.number):
+        # a repeated one that was granted nothing may be granted now: it still is the newest
         _grant(tx, agent, request.number, held, parts, now)
     return _reply(
         tx, agent, request.number, parts, answered=answered, unwanted=unwanted, holds=held > 0

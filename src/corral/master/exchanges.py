@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 Stop = Literal["", "drain", "now"]
 
 
+NEXT_MASTER_S = 0.2  # an agent of a master that ends looks for the next one, not at its idle beat
+
+
 class Exchanges:
     """Answers agents, one newest exchange per agent."""
 
@@ -76,17 +79,18 @@ class Exchanges:
             )
             while isinstance(reply, Reply):
                 reply = self._dress(reply, incarnation)
+                if self._closed:
+                    return msgspec.structs.replace(reply, hold_s=NEXT_MASTER_S)
                 waited = self._clock.ticks() - began
                 if (
                     request.bye
-                    or self._closed
                     or self._says_something(reply, incarnation)
                     or self._held.get(incarnation) is not held
                     or not await held.wait(reply.hold_s - waited)
                 ):
                     return reply
                 if self._closed:
-                    return Reply(number=request.number)
+                    return Reply(number=request.number, hold_s=NEXT_MASTER_S)
                 reply = await self._write(
                     exchange.grant, incarnation, request.number, self.parts, self._clock.now()
                 )

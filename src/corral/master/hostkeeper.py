@@ -80,9 +80,23 @@ class LocalKeeper:
         """Something about an agent has changed."""
         self._news.set()
 
+    async def adopt(self) -> None:
+        """Take over the agents of a master that died: those that live go on, the others report."""
+        with self._store.reader() as reader:
+            rows = reader.rows("agents_live")
+        for incarnation, _, host, _, _, folder, _ in rows:
+            if host != LOCAL:
+                continue
+            agent = _Agent(Incarnation(incarnation), Path(folder), self._clock.ticks())
+            if self._agent is None and self._launcher.alive(agent.folder):
+                log.info("agent adopted incarnation=%s", incarnation)
+                agent.unlisten = await self._listen(agent.folder)
+                self._agent = agent
+            else:
+                await self._bury(agent)
+
     async def keep(self) -> None:
         """Serve the host for as long as the master lives."""
-        await self._adopt()
         while True:
             if self._agent is None and self._wanted and self._failures < TRIES:
                 async with self._starting:
@@ -115,21 +129,6 @@ class LocalKeeper:
         except TimeoutError:
             return
         self._news.clear()
-
-    async def _adopt(self) -> None:
-        """Take over the agents of a master that died: those that live go on, the others report."""
-        with self._store.reader() as reader:
-            rows = reader.rows("agents_live")
-        for incarnation, _, host, _, _, folder, _ in rows:
-            if host != LOCAL:
-                continue
-            agent = _Agent(Incarnation(incarnation), Path(folder), self._clock.ticks())
-            if self._agent is None and self._launcher.alive(agent.folder):
-                log.info("agent adopted incarnation=%s", incarnation)
-                agent.unlisten = await self._listen(agent.folder)
-                self._agent = agent
-            else:
-                await self._bury(agent)
 
     async def _start(self) -> None:
         if not self._wanted:

@@ -75,6 +75,7 @@ class Master:
 
         self.store.listen(told)
         self._collected = set(self._settled())
+        await self._keeper.adopt()
         await self._finish_half_written()
         async with asyncio.TaskGroup() as group:
             tasks = [

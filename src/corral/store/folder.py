@@ -134,6 +134,10 @@ class StateFolder:
         except (OSError, msgspec.DecodeError):
             return None  # it is just starting or ending
 
+    def served(self) -> bool:
+        """Say whether a process serves the folder, or is about to."""
+        return self._locked("lock")
+
     def announce(self, address: MasterAddress) -> None:
         """Say where this process listens; only the holder of the lock calls it."""
         _write_private(self.path / "master.json", msgspec.json.encode(address).decode())

@@ -6,6 +6,7 @@ its queue into one transaction, a savepoint per function, so that one error undo
 
 from __future__ import annotations
 
+import os
 import queue
 import sqlite3
 import threading
@@ -129,7 +130,8 @@ class SqliteStore:
             )
             broken.__cause__ = error
             for work in group:
-                work.future.set_exception(broken)
+                if not work.future.done():
+                    work.future.set_exception(broken)
             return
         if tx.topics:
             topics = frozenset(tx.topics)
@@ -153,7 +155,12 @@ class _Work:
         self.future: Future[Any] = Future()
 
     def run(self, tx: SqliteTx) -> None:
-        """Run under a savepoint; an error of the function undoes what it did and nothing else."""
+        """Run under a savepoint; an error of the function undoes what it did and nothing else.
+
+        What was cancelled before is left out; from here on it cannot be cancelled any more.
+        """
+        if not self.future.set_running_or_notify_cancel():
+            return
         topics = set(tx.topics)
         tx.connection.execute("savepoint work")
         try:
@@ -167,6 +174,8 @@ class _Work:
         tx.connection.execute("release work")
 
     def answer(self) -> None:
+        if self.future.cancelled():
+            return
         if self._error is not None:
             self.future.set_exception(self._error)
         else:
@@ -229,6 +238,7 @@ def _connect(path: Path) -> sqlite3.Connection:
             hint="corral needs a Python with SQLite 3.35 or newer",
         )
     try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000
         )
@@ -240,7 +250,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("pragma wal_autocheckpoint=8000")  # pages: a hot one goes home once
         connection.execute("pragma journal_size_limit=67108864")  # a big submission's WAL shrinks
         _migrate(connection)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise StoreError(
             f"{path}: cannot be used as a database: {error}",
             hint="move it away to start afresh; its results stay in results/",
