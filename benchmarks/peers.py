@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,7 @@ def hyperqueue(folder: Path, *, tasks: int, cores: int) -> Peer:
         said = subprocess.run(
             [str(python), str(HERE / "hyperqueue_true.py"), str(tasks), str(cores)],
             cwd=home,
+            env=os.environ | {"TMPDIR": str(home)},  # it leaves its folders behind
             check=True,
             capture_output=True,
             text=True,

@@ -1213,6 +1213,7 @@ class Supervisor:
         self.link_at = None  # when to start a new link
         self.link_born_at = clock.now()
         self.link_pause_s = BACKOFF_FIRST_S
+        self.unlinked_at = clock.now()  # since when no link lived for more than a moment
         self._greet()
 
     # ------------------------------------------------ events
@@ -1248,6 +1249,9 @@ class Supervisor:
         self.port = None
         if now - self.link_born_at > MEND_S:
             self.link_pause_s = BACKOFF_FIRST_S
+            self.unlinked_at = now
+        if not self.tasks and now - self.unlinked_at > self.config.linger_s:
+            self.over = True  # no link can live here: the folder may be gone
         self.link_at = now + (0.0 if self.link_pause_s == BACKOFF_FIRST_S else self.link_pause_s)
         self.link_pause_s = min(BACKOFF_LAST_S, self.link_pause_s * 2)
 

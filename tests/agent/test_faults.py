@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from typing import TYPE_CHECKING
 
@@ -280,3 +281,12 @@ def test_start_that_cannot_work_says_why(bed: Bed, base: Path) -> None:
     answer = bed.command("start", bed.config(folder=str(base / "no" / "such")))
     assert "No such file or directory" in str(answer["error"])
     bed.start()
+
+
+def test_agent_whose_folder_was_removed_ends(bed: Bed, base: Path) -> None:
+    bed.start(linger_s=0.3)
+    wait_until(lambda: bed.master.facts)
+    bed.master.close()
+    shutil.rmtree(base / f"corral-{os.geteuid()}")
+    os.kill(bed.link, signal.SIGKILL)
+    bed.see_end()

@@ -257,6 +257,17 @@ def test_links_that_die_young_are_started_ever_more_slowly(world: World) -> None
     assert times == [0.0, 0.02, 0.04, 0.08, 0.16]
 
 
+def test_ends_when_no_link_can_live_and_nothing_runs(world: World) -> None:
+    world.lease(1)
+    for _ in range(100):
+        world.supervisor.on_port_closed()
+        world.tick(1.0)
+    assert not world.supervisor.over
+    world.exit(1)
+    world.supervisor.on_port_closed()
+    assert world.supervisor.over
+
+
 def test_drain_returns_the_queue_and_now_kills_the_rest(world: World) -> None:
     world.lease(1, 2, 3, part={"grace_s": 0.0})
     world.hear(stop="drain")

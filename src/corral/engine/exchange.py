@@ -398,7 +398,8 @@ def _reply(
     holds: bool,
 ) -> Reply:
     rows = tx.rows("leases", agent.incarnation, number)
-    used = {f"{row[2]}-{row[3]}": parts.get(tx, row[2], row[3]) for row in rows}
+    keys = {(row[2], row[3]) for row in rows}
+    used = {f"{run}-{generation}": parts.get(tx, run, generation) for run, generation in keys}
     leases = tuple(lease(tx, used[f"{row[2]}-{row[3]}"], row, host=agent.host_name) for row in rows)
     return Reply(
         number=number,
