@@ -42,3 +42,19 @@ class AgentRow(Frozen, frozen=True, kw_only=True):
     state: Literal["starting", "up", "ended"]
     folder: str
     slots: int
+
+
+class HostSpec(Frozen, frozen=True, kw_only=True):
+    """How a host is reached and what it is to be used for; None = nobody said."""
+
+    name: str  # as it was written and folded: ``user@node01:2222``; unique in a run
+    host: str = ""  # what ssh is given as the destination; LOCAL = no ssh
+    user: str | None = None
+    port: int | None = None
+    slots: int | None = None  # tasks at once; None = its usable cores
+    tags: tuple[str, ...] = ()
+    env: dict[str, str] = {}  # on top of what a login there has
+    setup: str = ""  # shell lines run once before; what they export is what tasks see
+    python: str | None = None  # the interpreter; None = look for one
+    workdir: str | None = None  # base of the work folder; None = the first place that will do
+    ssh: str | None = None  # the ssh program with options; None = the command's
