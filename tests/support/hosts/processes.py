@@ -1,0 +1,102 @@
+"""Which processes does a simulated host have, and which of them are corral's?"""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from corral.model.base import Frozen
+
+
+class Process(Frozen, frozen=True, kw_only=True):
+    """A living process, with its pid as seen from outside the host."""
+
+    pid: int
+    name: str
+    words: tuple[str, ...]
+    marked: bool  # a variable CORRAL_... is in its environment
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is corral's: by its name, by its words, or by its environment."""
+        named = self.name.startswith("corral") or any("corral" in word for word in self.words)
+        return named or self.marked
+
+
+def read(pid: int) -> Process | None:
+    """Look at a process; None if it is dead, a zombie too."""
+    place = Path(f"/proc/{pid}")
+    try:
+        if (place / "stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            return None
+        return Process(
+            pid=pid,
+            name=(place / "comm").read_text().strip(),
+            words=tuple((place / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]),
+            marked=b"\0CORRAL_" in b"\0" + (place / "environ").read_bytes(),
+        )
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+def sharing_namespace(init: int) -> list[int]:
+    """List the pids in the pid namespace of ``init``, without itself."""
+    wanted = _namespace(init)
+    return [pid for pid in _pids() if pid != init and wanted and _namespace(pid) == wanted]
+
+
+def below(top: int) -> list[int]:
+    """List the descendants of ``top``."""
+    children: dict[int, list[int]] = {}
+    for pid in _pids():
+        children.setdefault(_parent(pid), []).append(pid)
+    found = list(children.get(top, ()))
+    for pid in found:  # grows while it is walked
+        found += children.get(pid, ())
+    return found
+
+
+def inner_pid(pid: int) -> int | None:
+    """Say which pid a process has inside its host; None if it is dead."""
+    return next((int(line.split()[-1]) for line in _status(pid) if line.startswith("NSpid:")), None)
+
+
+def is_stopped(pid: int) -> bool:
+    """Say whether a process is stopped by a signal, or dead."""
+    states = [line.split()[1] for line in _status(pid) if line.startswith("State:")]
+    return not states or states[0] in "TZX"
+
+
+def send(pid: int, number: signal.Signals) -> bool:
+    """Send a signal; gives False if the process is dead already."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _status(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _pids() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _namespace(pid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return ""  # dead, a zombie, or another user's
+
+
+def _parent(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
