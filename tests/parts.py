@@ -37,7 +37,7 @@ def find(program: str) -> str | None:
 @functools.cache
 def has_namespaces() -> bool:
     """Try whether this user may make namespaces; a container's root may not."""
-    if os.geteuid() != 0 or not find("unshare"):
+    if os.geteuid() != 0 or not all(find(program) for program in ("unshare", "nsenter", "ip")):
         return False
     words = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "true"]
     return subprocess.run(words, stderr=subprocess.DEVNULL, check=False).returncode == 0

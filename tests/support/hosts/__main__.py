@@ -27,7 +27,15 @@ def main(words: list[str]) -> int:
             for line in sys.stdin:
                 do(bed, line.split(maxsplit=2))
     except KeyboardInterrupt:
-        pass  # how it is meant to end
+        return 0  # how it is meant to end
+    except BedError as error:
+        print(
+            error.message,
+            *([f"  try: {error.hint}"] if error.hint else []),
+            sep="\n",
+            file=sys.stderr,
+        )
+        return 1
     return 0
 
 

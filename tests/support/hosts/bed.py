@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tests import parts
 from tests.support.hosts import sshd
-from tests.support.hosts.host import Host
+from tests.support.hosts.host import BedError, Host
 from tests.support.hosts.network import Switch
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class Bed:
         self._hosts: dict[str, Host] = {}
 
     def __enter__(self) -> Self:
+        if parts.find("sshd") is None:
+            raise BedError("no OpenSSH server on this machine", hint="make system-deps")
         _remove_leftovers()
         self.folder = Path(tempfile.mkdtemp(prefix=f"bed-{os.getpid()}-"))
         self._switch = Switch(self.folder, namespaces=self.namespaces)
@@ -71,12 +73,30 @@ class Bed:
         """The text for ``--ssh`` and CORRAL_SSH."""
         return f"ssh -F {self.config}"
 
+    def left(self) -> list[str]:
+        """List what corral left on the hosts, process or file, a line each."""
+        return [
+            f"{host.name}: {line}"
+            for host in self
+            for line in (
+                *(f"process {one.pid} {' '.join(one.words) or one.name}" for one in host.ours()),
+                *(f"file {path}" for path in host.files()),
+            )
+        ]
+
+    def clean(self) -> None:
+        """Make every host as empty as a new one."""
+        for host in self:
+            host.reboot()
+            host.sh("rm -rf ~/.cache; find /var/tmp -mindepth 1 -delete")
+
     def down(self) -> None:
         """Remove the hosts, their network and their files."""
         self._at_once(Host.stop)
         self._switch.remove()
 
     def _bring_up(self) -> None:
+        self._switch.connect_master()
         sshd.make_key(self.folder / "key", "bed")
         for number, name in enumerate(self.names, 1):
             self._hosts[name] = Host(number, self.folder, self._switch, namespaces=self.namespaces)

@@ -37,10 +37,11 @@ HERE = Path(__file__).parent
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 COMMAND_S = 30.0  # one command without ssh; those of tests take milliseconds
 PYTHON = Path(sys.base_prefix)  # the tests' own Python, which hosts have too
-PROGRAMS = ("/usr/bin", "/usr/local/bin", "/usr/libexec")  # where a Python may lie
+PROGRAMS = ("usr/bin", "usr/local/bin", "usr/libexec", "opt/*/bin")  # where a Python may lie
 KEPT = "/run/machine"  # inside a host: what hides and replaces
 UNITS_KB = {"K": 1, "M": 1 << 10, "G": 1 << 20}
 BALLAST_KB = 64  # lies on a disk that is to be full
+NO_RULES = ("add table inet bed", "delete table inet bed")  # whether it was there or not
 UNSHARE = [
     *("unshare", "--net", "--mount", "--uts", "--ipc", "--pid"),
     *("--fork", "--kill-child", "--propagation", "private"),
@@ -119,7 +120,10 @@ class Host:
         return [one for one in self.processes() if one.ours]
 
     def files(self) -> list[str]:
-        """List what is below /tmp, /var/tmp and ~/.cache and has corral in its path."""
+        """List what is below /tmp, /var/tmp and ~/.cache and has corral in its path.
+
+        Without namespaces the first two are those of this machine, and everybody's.
+        """
         found: list[str] = []
         for top in ("/tmp", "/var/tmp", f"{self._home}/.cache"):
             place = self.place(top)
@@ -159,8 +163,7 @@ class Host:
     @namespaced
     def cut(self, way: Literal["in", "out", "both"] = "both") -> None:
         """Drop what comes in, what goes out, or both; ends with `heal` or the next call."""
-        self.heal()
-        rules = ["add table inet bed"]
+        rules = [*NO_RULES, "add table inet bed"]
         for side, hook, device in (("in", "input", "iifname"), ("out", "output", "oifname")):
             if way in (side, "both"):
                 rules.append(f"add chain inet bed {hook} {{ type filter hook {hook} priority 0; }}")
@@ -169,7 +172,7 @@ class Host:
 
     @namespaced
     def heal(self) -> None:
-        self.sh("nft -f -", stdin="add table inet bed\ndelete table inet bed\n")
+        self.sh("nft -f -", stdin="\n".join(NO_RULES) + "\n")
 
     # ------------------------------------------------------------ power
 
@@ -185,7 +188,7 @@ class Host:
         machine = self._machine
         if machine is None:
             return
-        if self.namespaces and self.pid:
+        if self.namespaces and self.pid and machine.poll() is None:
             os.kill(self.pid, signal.SIGKILL)  # the kernel kills the rest before it is reaped
         machine.communicate()
         self._machine, self.pid, self.listener = None, 0, 0
@@ -193,9 +196,10 @@ class Host:
     @namespaced
     def kill(self) -> None:
         """Let the host die in silence: its connections neither end nor break."""
-        self.unplug()
+        if self._machine is None:
+            return
+        self._switch.disconnect(self.number)  # first, else its last words get out
         self.stop()
-        self._switch.disconnect(self.number)
 
     @namespaced
     def crash(self) -> None:
@@ -456,7 +460,7 @@ class Host:
         return all(processes.is_stopped(pid) for pid in self._signal(signal.SIGSTOP))
 
     def _hide_python(self) -> None:
-        folders = [folder for folder in PROGRAMS if Path(folder).is_dir()]
+        folders = [str(folder) for pattern in PROGRAMS for folder in Path("/").glob(pattern)]
         for folder in folders:
             self._cover(folder)
         self.sh(f"rm -f {' '.join(f'{folder}/*python*' for folder in folders)}")

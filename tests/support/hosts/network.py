@@ -13,12 +13,10 @@ import itertools
 import os
 import socket
 import subprocess
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 POOL = list(ipaddress.IPv4Network("198.18.0.0/15").subnets(new_prefix=22))
+MASTER = -2  # of the range; the last address is for broadcasts
 KEEPER = """
 echo ready; cat > /dev/null
 for try in 1 2 3 4 5 6 7 8 9; do rm -rf -- "$0" 2> /dev/null && exit; sleep 0.1; done
@@ -42,32 +40,47 @@ class Switch:
         assert self._keeper.stdout
         self._keeper.stdout.readline()
         self._name = f"bed{os.getpid()}-{next(_numbers)}"
-        self._claim: socket.socket | None = None
-        if namespaces:
-            self._claim, self._net = _claim()
-            self._connect_master()
+        self._namespaces = namespaces
+        self._claim, self._net = _claim()
 
     def address(self, number: int) -> str:
         return str(self._net[number])
 
+    def connect_master(self) -> None:
+        """Give this machine its interface; without namespaces there is none."""
+        if not self._namespaces:
+            return
+        address = self._net[MASTER]
+        _ip(
+            f"link add {self._name} address {_mac(address)}"
+            f" type veth peer name master netns {self._keeper.pid}",
+            f"addr add {address}/{self._net.prefixlen} dev {self._name}",
+            f"link set {self._name} up",
+        )
+        self._ip(
+            "link add bridge type bridge",
+            "link set bridge up",
+            "link set dev master master bridge up",
+        )
+
     def connect(self, number: int, pid: int) -> None:
         """Give the network namespace of ``pid`` its interface."""
-        address = self._net[number]
-        # A host that comes back has the same hardware address, so that no one's ARP is stale.
-        hardware = "02:00:" + address.packed.hex(":")
+        address, master = self._net[number], self._net[MASTER]
         self._ip(
-            f"link add p{number} type veth peer name eth0 address {hardware} netns {pid}",
+            f"link add p{number} type veth peer name eth0 address {_mac(address)} netns {pid}",
             f"link set p{number} master bridge up",
         )
         _ip(
             "link set lo up",
             f"addr add {address}/{self._net.prefixlen} dev eth0",
             "link set eth0 up",
+            f"neigh add {master} lladdr {_mac(master)} dev eth0 nud permanent",
             inside=pid,
         )
+        _ip(f"neigh replace {address} lladdr {_mac(address)} dev {self._name} nud permanent")
 
     def disconnect(self, number: int) -> None:
-        """Take a host's interface away."""
+        """Take away the interface of a host, which lives: the kernel takes those of the dead."""
         self._ip(f"link del p{number}")
 
     def unplug(self, number: int) -> None:
@@ -79,25 +92,22 @@ class Switch:
 
     def remove(self) -> None:
         """Remove the network, and the bed's folder."""
-        if self._claim:
+        if Path("/sys/class/net", self._name).exists():
             _ip(f"link del {self._name}")
-            self._claim.close()
+        self._claim.close()
         self._keeper.communicate()
-
-    def _connect_master(self) -> None:
-        _ip(
-            f"link add {self._name} type veth peer name master netns {self._keeper.pid}",
-            f"addr add {self._net[-2]}/{self._net.prefixlen} dev {self._name}",
-            f"link set {self._name} up",
-        )
-        self._ip(
-            "link add bridge type bridge",
-            "link set bridge up",
-            "link set dev master master bridge up",
-        )
 
     def _ip(self, *lines: str) -> None:
         _ip(*lines, inside=self._keeper.pid)
+
+
+def _mac(address: ipaddress.IPv4Address) -> str:
+    """Derive a hardware address, so that the master and its hosts need not ask for them.
+
+    A question that was asked into a pulled cable is asked again only after a second, which would
+    make a host that is plugged in again come back late.
+    """
+    return "02:00:" + address.packed.hex(":")
 
 
 def _claim() -> tuple[socket.socket, ipaddress.IPv4Network]:

@@ -19,9 +19,12 @@ class Process(Frozen, frozen=True, kw_only=True):
 
     @property
     def ours(self) -> bool:
-        """Whether it is corral's: by its name, by its words, or by its environment."""
+        """Whether it is corral's: by its name, its words or its environment.
+
+        An agent that is just being read, and has not named itself yet, has its file as a word.
+        """
         named = self.name.startswith("corral") or any("corral" in word for word in self.words)
-        return named or self.marked
+        return named or self.marked or "agent.py" in self.words
 
 
 def read(pid: int) -> Process | None:
@@ -33,8 +36,8 @@ def read(pid: int) -> Process | None:
         return Process(
             pid=pid,
             name=(place / "comm").read_text().strip(),
-            words=tuple((place / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]),
-            marked=b"\0CORRAL_" in b"\0" + (place / "environ").read_bytes(),
+            words=_words((place / "cmdline").read_bytes()),
+            marked=b"\0CORRAL_" in b"\0" + _environment(pid),
         )
     except (FileNotFoundError, ProcessLookupError):
         return None
@@ -75,6 +78,18 @@ def send(pid: int, number: signal.Signals) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _words(line: bytes) -> tuple[str, ...]:
+    text = line.decode(errors="replace").rstrip("\0")  # who renames itself leaves many
+    return tuple(text.split("\0")) if text else ()
+
+
+def _environment(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes()
+    except PermissionError:
+        return b""  # sshd's own, which it hides from users
 
 
 def _status(pid: int) -> list[str]:

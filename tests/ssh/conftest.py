@@ -1,0 +1,59 @@
+"""Hosts for tests: a bed of one's own to break, and a farm that is shared and stays clean."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.support.hosts import Bed
+from tests.support.wait import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FARM = 8  # hosts; as many as the figures in `make bench` are for
+CLEAN_S = 15.0  # what agents have to be gone after a test; they need a second
+
+
+class Beds(Protocol):
+    """Makes beds that end with the test."""
+
+    def __call__(self, hosts: int = 3, *, namespaces: bool | None = None) -> Bed: ...
+
+
+@pytest.fixture
+def beds() -> Iterator[Beds]:
+    """Make as many beds as the test wants."""
+    with ExitStack() as stack:
+
+        def make(hosts: int = 3, *, namespaces: bool | None = None) -> Bed:
+            return stack.enter_context(Bed(hosts, namespaces=namespaces))
+
+        yield make
+
+
+@pytest.fixture
+def bed(beds: Beds) -> Bed:
+    """Three hosts that the test may break."""
+    return beds()
+
+
+@pytest.fixture(scope="session")
+def standing_farm() -> Iterator[Bed]:
+    """Eight hosts for the whole session; tests take `farm`."""
+    with Bed(FARM) as farm:
+        yield farm
+
+
+@pytest.fixture
+def farm(standing_farm: Bed) -> Iterator[Bed]:
+    """Eight hosts that the test leaves as they were: nothing of ours may be left on them."""
+    yield standing_farm
+    try:
+        wait_until(lambda: not standing_farm.left(), seconds=CLEAN_S)
+    except AssertionError:
+        found = standing_farm.left()
+        standing_farm.clean()  # so that one test's dirt fails no other test
+        pytest.fail("left on the hosts:\n" + "\n".join(found))
