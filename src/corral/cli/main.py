@@ -34,6 +34,7 @@ VERBS = {
     "stop": "Let running tasks finish, then halt the run.",
     "cancel": "Kill what runs and hand out nothing more.",
     "rm": "Delete a run and its results.",
+    "hosts": "Show what sets of hosts mean.",
 }
 HIDDEN = {"_master": "master"}  # verbs that only corral itself calls, and their files
 
