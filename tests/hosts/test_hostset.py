@@ -237,6 +237,12 @@ def test_fold(written: str, expected: str) -> None:
     assert fold(written.split()) == expected
 
 
+def test_a_padded_range_ends_where_its_width_does() -> None:
+    numbers = [f"n{number:02d}" for number in range(8, 102)]
+    assert fold(numbers) == "n[08-99,100-101]"
+    assert names(fold(numbers)) == numbers
+
+
 PIECES = st.lists(
     st.sampled_from(["n", "-", "rack", ".", "0", "1", "9", "09", "10", "007", "é", "_"]),
     min_size=1,

@@ -116,6 +116,8 @@ def test_a_hostfile_has_sets_comments_and_blank_lines() -> None:
     text = "# the lab\n\nn[1-2]  # old ones\r\n  2*me@big:22\n@gpu!node2,n1\n"
     assert names(hostfile=text) == "n1 n2 me@big:22"
     assert names("z", hostfile="n1") == "z n1"
+    with pytest.raises(UsageError, match="'#' is in no host's name"):
+        names(hostfile="n1#x")
 
 
 def test_a_host_may_be_called_like_a_group() -> None:
