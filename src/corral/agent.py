@@ -9,8 +9,8 @@ any instant; the other one starts it anew, and no task runs twice or is left beh
 
 From top to bottom: the words both use; ``Link`` with its ``Courier``, and ``Supervisor``: pure
 logic, driven by events, with the world handed in; then that world (``SystemClock``,
-``SocketTransport``, ``Port``, ``Disk``, ``ProcessTable``); the two loops; the commands
-``start`` and ``sweep``.
+``SocketTransport``, ``Port``, ``Disk``, ``ProcessTable``); the two loops; ``Relay``, which carries
+the link's words where a host is reached by a login; the commands.
 """
 
 import _posixsubprocess
@@ -56,6 +56,12 @@ FETCH_TRIES = 3  # for a shipped file that arrives wrong or is refused
 PARTS = 64  # of runs, remembered; more are dropped when no lease needs them
 TIDY_ENTRIES = 100  # files removed at a stretch: a few milliseconds
 LOG_BYTES = 1 << 20  # the log starts again at this size
+SETUP_S = 120.0  # for a host's setup: `module load` on a busy file system takes seconds
+SETUP_SHELLS = (b"/bin/bash", b"/usr/bin/bash", b"/bin/sh")  # `source` and `module` want bash
+SETUP_TELL = (
+    b'\nif [ -r /proc/self/environ ]; then exec cat /proc/self/environ > "$CORRAL_SETUP"; fi'
+    b'\nexec env -0 > "$CORRAL_SETUP"\n'
+)
 ROOM_BYTES = 64 << 20  # free space a work folder must have
 RING = 1024  # starts remembered on disk; more than can be untold (TELL_MANY + slots)
 RING_WIDTH = 64  # bytes for one ticket
@@ -102,7 +108,7 @@ class Config:
         self.incarnation = given["incarnation"]
         self.key = binascii.unhexlify(given["key"])
         self.host = given.get("host") or "localhost"
-        self.slots = given.get("slots") or 1
+        self.slots = given.get("slots") or cores()
         self.collect = bool(given.get("collect"))
         self.linger_s = given.get("linger_s", 60)
         self.folder = given.get("folder") or ""
@@ -674,7 +680,7 @@ class Link:
         if self.gone:
             self.over = "remove"
         elif self.abandoned:
-            self.over = "keep"
+            self.over = "keep" if self.ended else "remove"
         elif self.terminated:
             if self.leave_at is None:
                 self.leave_at = now + LEAVE_S
@@ -2166,14 +2172,7 @@ class Disk:
     def remove_all(self):
         """Remove the whole folder, and those above it that corral made and nobody uses."""
         os.chdir("/")
-        remove(self.folder)
-        for path in (os.path.dirname(self.folder), os.path.dirname(os.path.dirname(self.folder))):
-            if b"corral-" not in path:
-                return
-            try:
-                os.rmdir(path)
-            except OSError:  # another incarnation or owner lives there
-                return
+        remove_home(self.folder)
 
 
 class ProcessTable:
@@ -2519,6 +2518,18 @@ def remove(path, budget=float("inf")):
     return not folders
 
 
+def remove_home(folder):
+    """Remove an agent's folder, and those above it that corral made and nobody uses."""
+    remove(folder)
+    for path in (os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):
+        if b"corral-" not in path:
+            return
+        try:
+            os.rmdir(path)
+        except OSError:  # another incarnation or owner lives there
+            return
+
+
 def _remove_files(folder, budget):
     """Remove files of a folder up to the first folder in it; give that one and the budget left."""
     with os.scandir(folder) as entries:
@@ -2756,18 +2767,22 @@ def log(text):
     os.write(2, ("%s %d %s\n" % (stamp, os.getpid(), text)).encode("utf-8", "replace"))
 
 
+def cores():
+    """Count the cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
 def host_facts(folder):
     machine = os.uname()
     space = os.statvfs(encode(folder))
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cores = os.cpu_count() or 1
     return {
         "protocol": PROTOCOL,
         "platform": "%s-%s" % (sys.platform, machine.machine),
         "python": "%d.%d.%d" % sys.version_info[:3],
-        "cores": cores,
+        "cores": cores(),
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "disk_free": space.f_bavail * space.f_frsize,
         "hostname": readable(machine.nodename),
@@ -2778,9 +2793,12 @@ def host_facts(folder):
 
 def own_environment():
     """Give the environment this process was started with, before Python touched it (PEP 538)."""
-    data = _read_proc(os.getpid(), "environ")
-    pairs = [pair.partition(b"=")[::2] for pair in data.split(b"\0") if b"=" in pair]
-    environment = dict(pairs) if pairs else dict(os.environb)
+    return _environment(_read_proc(os.getpid(), "environ")) or dict(os.environb)
+
+
+def _environment(data):
+    """Read what the kernel or ``env -0`` shows of an environment."""
+    environment = dict(pair.partition(b"=")[::2] for pair in data.split(b"\0") if b"=" in pair)
     for name in (b"PWD", b"OLDPWD", b"SHLVL", b"_"):  # of the shell that started us
         environment.pop(name, None)
     return environment
@@ -2803,8 +2821,7 @@ def choose_folder(owner: str, incarnation: str, workdir: "str | None" = None) ->
     Raises:
         Unusable: no place will do; it names what is wrong with each.
     """
-    names = [workdir, "/var/tmp", "/tmp", "~/.cache"]
-    bases = [encode(os.path.expanduser(name)) for name in names if name]
+    bases = bases_of(workdir)
     reasons = OrderedDict()
     for local in (True, False):
         for base in bases:
@@ -2814,6 +2831,12 @@ def choose_folder(owner: str, incarnation: str, workdir: "str | None" = None) ->
                 reasons[base] = problem.strerror or str(problem)
     said = "; ".join("%s: %s" % (readable(base), why) for base, why in reasons.items())
     raise Unusable("no place for the work folder: " + said, "set workdir=… for this host")
+
+
+def bases_of(workdir):
+    """List where a work folder may be, the best place first."""
+    names = [workdir, "/var/tmp", "/tmp", "~/.cache"]
+    return [encode(os.path.expanduser(name)) for name in names if name]
 
 
 def _folder_in(base, owner, incarnation, local):
@@ -2834,13 +2857,18 @@ def _folder_in(base, owner, incarnation, local):
 def own_folder(path):
     """Make sure that a folder is there, is ours, no link, and nobody else's business."""
     make_folder(path)
+    if stat.S_IMODE(own_folder_there(path).st_mode) & 0o077:
+        os.chmod(path, 0o700)
+
+
+def own_folder_there(path):
+    """Give the status of a folder that is there; an OSError if it is not one of ours."""
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode):
         raise OSError("%s is not a folder" % readable(path))
     if found.st_uid != os.geteuid():
         raise OSError("%s belongs to another user" % readable(path))
-    if stat.S_IMODE(found.st_mode) & 0o077:
-        os.chmod(path, 0o700)
+    return found
 
 
 NETWORK_FILE_SYSTEMS = (
@@ -2878,6 +2906,191 @@ def _try_script(folder):
         os.unlink(path)
 
 
+# ---------------------------------------------------------------- the relay
+
+
+FRAME = 65536  # bytes of a stream in one frame at the most: streams take turns
+FRAME_HEAD = 8  # bytes: number of the stream, length of what follows (0: this side has ended it)
+RELAY_BACKLOG = 4 * FRAME  # bytes not yet taken by the login: more are not read meanwhile
+LOOK_FOR_AGENT_S = 0.02  # between looks whether an agent without connections still lives
+
+
+class Relay:
+    """Carry the link's connections over stdin and stdout of a login.
+
+    It listens where the link dials, holds nothing, and may die: the next login starts another.
+    ``run`` returns when the login ends or the agent is gone.
+    """
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.lock = self._take_over()
+        os.chdir(folder)  # a path may pass 107 bytes
+        if os.path.lexists(b"sock"):
+            os.unlink(b"sock")
+        self.listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        self.listener.bind(b"sock")
+        self.listener.listen(16)
+        self.streams = {}  # number -> RelayStream
+        self.opened = 0
+        self.inbox = bytearray()
+        self.out = bytearray()
+        os.set_blocking(1, False)
+
+    def run(self):
+        """Carry until either end is gone."""
+        while self.streams or agent_lives(self.folder):
+            ready = wait(None if self.streams else LOOK_FOR_AGENT_S, self)
+            if ready.get(0) and not self._read_login():
+                return
+            if ready.get(self.listener.fileno()):
+                self._accept()
+            for stream in list(self.streams.values()):
+                self._serve(stream, ready.get(stream.sock.fileno(), 0))
+            if not self._write_login():
+                return
+
+    def interest(self):
+        mask = {0: select.POLLIN, self.listener.fileno(): select.POLLIN}
+        room = len(self.out) < RELAY_BACKLOG
+        for stream in self.streams.values():
+            reading = select.POLLIN if room else 0
+            mask[stream.sock.fileno()] = reading | (select.POLLOUT if stream.out else 0)
+        if self.out:
+            mask[1] = select.POLLOUT
+        return mask
+
+    def _take_over(self):
+        """End a relay that is there before us: its login is dead, though it may not know."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+        lock = os.open(os.path.join(self.folder, b"relay"), flags, 0o600)
+        until = time.monotonic() + 5.0
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                older = int(os.pread(lock, 20, 0).strip() or 0)
+                if _read_proc(older, "comm").strip() in (b"corral-relay", b""):
+                    _end(older, TERM if time.monotonic() < until else KILL)
+                select.select([], [], [], 0.005)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+        return lock
+
+    def _accept(self):
+        descriptor, _ = self.listener._accept()
+        sock = _socket.socket(fileno=descriptor)
+        sock.setblocking(False)
+        self.opened += 1
+        self.streams[self.opened] = RelayStream(self.opened, sock)
+
+    def _serve(self, stream, mask):
+        """Move what one connection has to say, and to be told."""
+        if mask & select.POLLOUT:
+            stream.flush()
+        if not mask & ~select.POLLOUT:
+            return
+        try:
+            data = stream.sock.recv(FRAME)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._frame(stream.number, data)
+        if not data:
+            self._drop(stream)
+
+    def _drop(self, stream):
+        self.streams.pop(stream.number, None)
+        stream.sock.close()
+
+    def _frame(self, number, data):
+        self.out += number.to_bytes(4, "big") + len(data).to_bytes(4, "big") + data
+
+    def _write_login(self):
+        """Say whether the login still takes what is written."""
+        try:
+            while self.out:
+                del self.out[: os.write(1, self.out)]
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def _read_login(self):
+        """Say whether the login goes on."""
+        data = os.read(0, 2 * FRAME)
+        self.inbox += data
+        start = 0
+        while len(self.inbox) - start >= FRAME_HEAD:
+            number = int.from_bytes(self.inbox[start : start + 4], "big")
+            size = int.from_bytes(self.inbox[start + 4 : start + 8], "big")
+            end = start + FRAME_HEAD + size
+            if size > FRAME:
+                return False  # not our master's words
+            if len(self.inbox) < end:
+                break
+            self._deliver(number, self.inbox[start + FRAME_HEAD : end])
+            start = end
+        del self.inbox[:start]
+        return bool(data)
+
+    def _deliver(self, number, data):
+        stream = self.streams.get(number)
+        if stream is None:
+            return  # it ended meanwhile
+        if not data:
+            stream.flush()
+            self._drop(stream)
+            return
+        stream.out += data
+        stream.flush()
+
+
+class RelayStream:
+    """One connection of the link."""
+
+    def __init__(self, number, sock):
+        self.number = number
+        self.sock = sock
+        self.out = bytearray()
+
+    def flush(self):
+        try:
+            while self.out:
+                del self.out[: self.sock.send(self.out)]
+        except BlockingIOError:
+            return
+        except OSError:
+            self.out = bytearray()  # the end is read next
+
+
+def _end(pid, number):
+    """Signal a process that may have ended by itself."""
+    try:
+        if pid:
+            os.kill(pid, number)
+    except OSError:
+        pass
+
+
+def agent_lives(folder):
+    """Say whether link or supervisor of the agent in a folder lives."""
+    try:
+        lock = os.open(os.path.join(folder, b"lock"), os.O_RDWR | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 # ---------------------------------------------------------------- commands
 
 
@@ -2902,40 +3115,124 @@ class Announcement:
 
 def start():
     """Read the config from stdin, start both processes, print where and who they are."""
-    given = read_config()
+    os.write(1, (json.dumps(begin(read_config())) + "\n").encode())
+
+
+def begin(given):
+    """Start an agent; give where and who it is once both its processes stand."""
     folder = given.get("folder") or choose_folder(
         given["owner"], given["incarnation"], given.get("workdir")
     )
-    config = Config(dict(given, folder=folder), own_environment())
-    config.umask = os.umask(0o077)
+    umask = os.umask(0o077)
     prepare_folder(encode(folder))
     lock = take_lock(encode(folder))
     if lock is None:
         raise Unusable("another agent lives in %s" % folder, "wait for its end, or sweep it")
-    if config.collect:
-        kill_tagged(config.owner, config.incarnation)
+    try:
+        config = Config(dict(given, folder=folder), tasks_environment(given, folder))
+        config.umask = umask
+        if config.collect:
+            kill_tagged(config.owner, config.incarnation)
+        return fork_agent(config, lock)
+    except Unusable:
+        if not given.get("collect"):
+            remove_home(encode(folder))
+        raise
+    finally:
+        os.close(lock)
+
+
+def fork_agent(config, lock):
+    """Fork the agent, which keeps the lock; give what it announces."""
     reader, writer = os.pipe()
     if os.fork() == 0:
-        live_on(config, (lock, writer), Announcement(writer, folder))
+        live_on(config, (lock, writer), Announcement(writer, config.folder))
     os.close(writer)
     with open(reader, "rb") as pipe:
         word = pipe.read()
     if not word:
-        hint = "its last words are in %s/log" % folder
-        raise Unusable("the agent ended as soon as it was started", hint)
-    os.write(1, word)
+        last = _last_line(os.path.join(encode(config.folder), b"log"))
+        raise Unusable("the agent ended as soon as it was started: %s" % last, "see its host")
+    return json.loads(word.decode())
+
+
+def tasks_environment(given, folder):
+    """Give what tasks start from: what we were started with, the host's settings, its setup."""
+    environment = own_environment()
+    for name, value in (given.get("env") or {}).items():
+        environment[encode(name)] = encode(value)
+    if not given.get("setup"):
+        return environment
+    return after_setup(encode(given["setup"]), environment, encode(folder))
+
+
+def after_setup(lines, environment, folder):
+    """Give the environment that shell lines leave when they end well.
+
+    Raises:
+        Unusable: a line fails, or they do not come to an end.
+    """
+    shell = next(path for path in SETUP_SHELLS if os.access(path, os.X_OK))
+    found = os.path.join(folder, b"environment")
+    said = os.path.join(folder, b"setup")
+    environment = dict(environment)
+    environment[b"CORRAL_SETUP"] = found
+    pid = os.fork()
+    if pid == 0:
+        try:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            for source, target in ((nothing, 0), (out, 1), (out, 2)):
+                os.dup2(source, target)
+            os.execve(shell, [shell, b"-c", b"set -e\n" + lines + SETUP_TELL], environment)
+        finally:
+            os._exit(127)
+    status = _wait_for(pid, SETUP_S)
+    if status != 0 or not os.path.exists(found):
+        why = "takes longer than %d s" % SETUP_S if status is None else _last_line(said)
+        raise Unusable("its setup failed: %s" % why, "mend setup = … of this host")
+    with open(found, "rb") as file:
+        environment = _environment(file.read())
+    del environment[b"CORRAL_SETUP"]
+    os.unlink(found)
+    return environment
+
+
+def _wait_for(pid, seconds):
+    """Give the exit status of a child of ours; None if it had to be killed."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        select.select([], [], [], 0.01)
+    os.kill(pid, KILL)
+    os.waitpid(pid, 0)
+    return None
+
+
+def _last_line(path):
+    """Give the last words of a log, for people."""
+    try:
+        with open(path, "rb") as file:
+            lines = [line for line in file.read().splitlines() if line.strip()]
+    except OSError as problem:
+        return "its log cannot be read: %s" % problem.strerror
+    return readable(lines[-1][-300:]) if lines else "it says nothing"
 
 
 def read_config():
-    with open(0, "rb", closefd=False) as stdin:
-        return json.loads(stdin.readline().decode())
+    """Read the line that says what to do, from the reader that may have read ahead of our source."""
+    return json.loads(sys.stdin.buffer.readline().decode())
 
 
 def prepare_folder(folder):
     """Put into the folder what belongs to every agent's: its source, so that it can be looked at."""
     own_folder(folder)
-    with open(prepare_folder.__code__.co_filename, "rb") as source:  # __file__ may be a .pyc
-        text = source.read()
+    text = globals().get("SOURCE")  # where it came over a login
+    if text is None:
+        with open(prepare_folder.__code__.co_filename, "rb") as source:  # __file__ may be a .pyc
+            text = source.read()
     path = os.path.join(folder, b"agent.py")
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as target:
         target.write(text)
@@ -3033,7 +3330,193 @@ def kill_tagged(owner, incarnation):
     return killed
 
 
-COMMANDS = {"start": start, "sweep": sweep}
+def join():
+    """Start an agent, or find the one that is here, say where it is, then carry its words."""
+    given = read_config()
+    mark = answer_mark(given)
+    try:
+        found = attach(given) if given.get("attach") else begin(given)
+    except Unusable as problem:
+        say(mark, {"error": str(problem), "hint": problem.hint})
+        return
+    except OSError as problem:
+        say(mark, {"error": "cannot start the agent: %s" % problem, "hint": "see its disk"})
+        return
+    if found is None:
+        say(mark, {"gone": True})
+        return
+    title_relay(given)
+    relay = Relay(encode(found["folder"]))
+    say(mark, found)
+    relay.run()
+
+
+def answer_mark(given):
+    """Give what leads our answer: nothing that merely echoes its input can say it."""
+    return b"corral " + sha256(given["challenge"].encode()).hexdigest().encode()
+
+
+def say(mark, words):
+    os.write(1, b"\n" + mark + b" " + json.dumps(words).encode() + b"\n")
+
+
+def title_relay(given):
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_NAME, b"corral-relay", 0, 0, 0)
+        set_title("corral-relay %s/%s" % (given["owner"], given["incarnation"]))
+
+
+def attach(given):
+    """Find the agent that was started here before; one that died hands in what it had finished.
+
+    Gives None if nothing of it is left.
+    """
+    for base in bases_of(given.get("workdir")):
+        home = os.path.join(base, b"corral-%d" % os.geteuid())
+        folder = os.path.join(home, encode(given["owner"]), encode(given["incarnation"]))
+        if not os.path.isdir(folder) or os.lstat(folder).st_uid != os.geteuid():
+            continue
+        name = readable(folder)
+        if agent_lives(folder):
+            return {"folder": name, "lives": True}
+        kill_tagged(given["owner"], given["incarnation"])
+        if os.path.isdir(os.path.join(folder, b"spool")):
+            return dict(begin(dict(given, folder=name, collect=True, setup="")), collects=True)
+        remove_home(folder)
+    return None
+
+
+def check():
+    """Say what this host is like and whether an agent could live here; leaves nothing."""
+    given = read_config()
+    mark = answer_mark(given)
+    try:
+        folder = choose_folder(given["owner"], given["incarnation"], given.get("workdir"))
+    except Unusable as problem:
+        say(mark, {"error": str(problem), "hint": problem.hint})
+        return
+    try:
+        tasks_environment(dict(given, env=None), folder)
+        say(mark, {"facts": host_facts(folder)})
+    except Unusable as problem:
+        say(mark, {"error": str(problem), "hint": problem.hint})
+    finally:
+        remove_home(encode(folder))
+
+
+def reap():
+    """List what agents of this account have here, dead or alive; with ``kill`` end and remove it.
+
+    Of one ``owner`` or, if that is null, of all; whoever else uses this account is left alone
+    unless asked for.
+    """
+    given = read_config()
+    found = find_agents(given.get("owner"), given.get("workdir"))
+    for agent in found:
+        processes = pids_of(agent)
+        agent["processes"] = len(processes)
+        if given.get("kill"):
+            agent["unclean"] = end_agent(agent)
+    say(answer_mark(given), {"agents": found})
+
+
+def find_agents(owner, workdir):
+    """List the agents that have a folder here, or a process with their tag."""
+    found = OrderedDict()
+    for base in bases_of(workdir):
+        home = os.path.join(base, b"corral-%d" % os.geteuid())
+        for folder in sorted(_folders(home)):
+            for place in sorted(_folders(folder)):
+                key = (readable(os.path.basename(folder)), readable(os.path.basename(place)))
+                found[key] = readable(place)
+    for pid in _own_pids():
+        tags = _tags(pid)
+        key = tuple(
+            tags.get(name, b"").decode("utf-8", "replace")
+            for name in (b"CORRAL_OWNER", b"CORRAL_INCARNATION")
+        )
+        if all(key):
+            found.setdefault(key, readable(tags.get(b"CORRAL_FOLDER", b"")))
+    return [
+        {
+            "owner": key[0],
+            "incarnation": key[1],
+            "folder": folder,
+            "lives": agent_lives(encode(folder)),
+        }
+        for key, folder in found.items()
+        if owner in (None, key[0])
+    ]
+
+
+def _folders(path):
+    """List the folders in a folder of ours; nothing if it is not ours."""
+    try:
+        own_folder_there(path)
+        with os.scandir(path) as entries:
+            return [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
+def _own_pids():
+    """List the processes of this account, but this one and those it descends from."""
+    pids = set()
+    for name in os.listdir("/proc") if os.path.exists("/proc/self/stat") else ():
+        try:
+            if name.isdigit() and os.stat("/proc/" + name).st_uid == os.geteuid():
+                pids.add(int(name))
+        except OSError:
+            pass  # it has ended
+    return pids - {os.getpid(), os.getppid()}
+
+
+def pids_of(agent):
+    """List the processes of an agent: its own, its relay, its tasks with all they started."""
+    config = Config({"owner": agent["owner"], "incarnation": agent["incarnation"], "key": ""}, {})
+    processes = ProcessTable(config, None, everywhere=True)
+    try:
+        roots = dict.fromkeys(_holders(encode(agent["folder"])))
+        return processes.tree(roots, "CORRAL_INCARNATION=" + agent["incarnation"])
+    finally:
+        processes.close()
+
+
+def _holders(folder):
+    """List the processes that have an agent's lock, or its relay's, open."""
+    wanted = {os.path.join(folder, name) for name in (b"lock", b"relay")} if folder else set()
+    return [pid for pid in _own_pids() if wanted & _open_files(pid)]
+
+
+def _open_files(pid):
+    home = b"/proc/%d/fd" % pid
+    found = set()
+    try:
+        for name in os.listdir(home):
+            found.add(os.readlink(os.path.join(home, name)))
+    except OSError:
+        pass  # it has ended, or a file was closed
+    return found
+
+
+def end_agent(agent):
+    """Kill an agent with all it runs, remove its folder; give the pids that would not die."""
+    config = Config({"owner": agent["owner"], "incarnation": agent["incarnation"], "key": ""}, {})
+    processes = ProcessTable(config, None, everywhere=True)
+    until = time.monotonic() + UNCLEAN_S
+    left = pids_of(agent)
+    while left and time.monotonic() < until:
+        slay(processes, lambda: pids_of(agent))
+        select.select([], [], [], KILL_AGAIN_S)
+        left = pids_of(agent)
+    processes.close()
+    folder = encode(agent["folder"])
+    if not left and os.path.basename(folder) == encode(agent["incarnation"]):
+        remove_home(folder)
+    return sorted(left)
+
+
+COMMANDS = {"start": start, "sweep": sweep, "join": join, "check": check, "reap": reap}
 
 
 def main(words):

@@ -43,6 +43,7 @@ def simulate(seed: int, *, faults: bool = True) -> Outcome:
         for n in range(count)
     ]
     world.now = loop.now + loop.wall_offset
+    world.hosts = [host.name for host in master.hosts]
     world.submit(f"true {{1..{plan.tasks}}}")
     if faults:
         loop.after(chance.expovariate(1 / FAULT_EVERY_S), _inject, loop, chance, master)

@@ -9,6 +9,7 @@ from corral.engine.parts import Parts
 from corral.errors import UsageError
 from corral.ids import Incarnation, RunId
 from corral.master.submission import carry_out
+from corral.model.host import HostSpec
 from corral.model.run import Options, Run, Submission, Submitted
 from corral.protocol import PROTOCOL, Exchange, Facts, Refusal, Reply, Report
 from corral.store.sqlite import SqliteStore
@@ -39,6 +40,7 @@ class World:
         self.parts = Parts()
         self.now = 1_000_000.0
         self.topics: list[str] = []
+        self.hosts = ["localhost"]  # that every run may use
         self.store.listen(lambda topics: self.topics.extend(sorted(topics)))
 
     def do(self, change: Any, *args: Any, **kwargs: Any) -> Any:
@@ -57,12 +59,16 @@ class World:
             words=(command,),
             command=parsed.command,
             options=Options(out="/work/results/x", reps=reps, **options),
+            hosts=tuple(HostSpec(name=name, host=name) for name in self.hosts),
             fresh=fresh,
         )
         return carry_out(self.store, submission, lambda: self.now)
 
     def agent(self, name: str = "a1", *, host: str = "localhost", slots: int = 2) -> Agent:
-        """Have an agent that was just started."""
+        """Have an agent that was just started, on a host that every run may use."""
+        self.do(_admit, host)
+        if host not in self.hosts:
+            self.hosts.append(host)
         self.do(
             upkeep.start_agent,
             Incarnation(name),
@@ -143,6 +149,11 @@ class Agent:
         reply = self.world.do(exchange.exchange, request, self.world.parts, self.world.now)
         assert isinstance(reply, Refusal), reply
         return reply
+
+
+def _admit(tx: Any, host: str) -> None:
+    for run, _ in tx.rows("run_names"):
+        tx.change("host_run_want", upkeep.name_host(tx, host, slots=1), run)
 
 
 def facts() -> Facts:

@@ -87,10 +87,11 @@ def test_a_lease_never_exceeds_what_waits_nor_what_a_message_bears(
 
 def test_a_new_host_among_several_starts_with_one_slot_and_doubles() -> None:
     slots = [
-        placement.usable_slots(slots=8, proven=False, successes=n, hosts=3) for n in (0, 1, 2, 4)
+        placement.usable_slots(slots=8, probation=False, successes=n, hosts=3) for n in (0, 1, 2, 4)
     ]
     assert slots == [1, 2, 4, 8]
-    assert placement.usable_slots(slots=8, proven=False, successes=0, hosts=1) == 8
+    assert placement.usable_slots(slots=8, probation=False, successes=0, hosts=1) == 8
+    assert placement.usable_slots(slots=8, probation=True, successes=9, hosts=3) == 1
 
 
 def test_a_sick_host_is_told_from_a_bad_command() -> None:

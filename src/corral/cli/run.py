@@ -13,12 +13,14 @@ import click
 
 from corral.cli import ending, output, shipping
 from corral.cli.folder import RealFolder
+from corral.cli.hostflags import hosts_options, selected
 from corral.cli.follow import Wish, follow, start_detached, summary
 from corral.cli.output import talk
 from corral.cli.preview import preview
 from corral.client import Client
 from corral.errors import MasterError, UsageError
 from corral.model.base import Frozen
+from corral.model.host import LOCAL_SPEC
 from corral.model.run import Options, Submission
 from corral.store.folder import StateFolder
 from corral.units import seconds
@@ -28,6 +30,9 @@ from corral.work.runfile import RunFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from corral.cli.hostflags import HostFlags
+    from corral.model.host import HostSpec
 
 START_S = 20.0  # a master in the background is there within a fraction of it
 MOST_TASKS = 10**9  # of one run; more is a slip of the keyboard
@@ -77,12 +82,14 @@ class Asked(Frozen, frozen=True, kw_only=True):
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors and results.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output.json_option
+@hosts_options
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
     *,
     words: tuple[str, ...],
+    flags: HostFlags,
     dry_run: bool,
     detach: bool,
     quiet: bool,
@@ -104,6 +111,7 @@ def command(
     """
     here = output.here()
     folder = RealFolder(here)
+    hosts = selected(flags) or (LOCAL_SPEC,)
     asked = _asked(words, folder, given, fresh=fresh)
     parsed = parse(
         asked.file.run,
@@ -126,7 +134,7 @@ def command(
     if tasks > ASK_ABOVE and sys.stdin.isatty() and not output.ask(f"{tasks} tasks?", yes=yes):
         raise UsageError("not started", hint="corral run --yes does not ask")
     state = StateFolder.find_or_make(here)
-    submission = _submission(asked, parsed, ship, state, here, detach=detach)
+    submission = _submission(asked, parsed, ship, state, here, hosts=hosts, detach=detach)
     if detach:
         _detach(state, submission, as_json=as_json, quiet=quiet)
         return
@@ -251,6 +259,7 @@ def _submission(
     state: StateFolder,
     here: Path,
     *,
+    hosts: tuple[HostSpec, ...],
     detach: bool,
 ) -> Submission:
     file = asked.file
@@ -274,6 +283,7 @@ def _submission(
             out_given=file.out is not None,
             add_env=asked.add_env,
         ),
+        hosts=hosts,
         fresh=asked.fresh,
         detached=detach,
     )

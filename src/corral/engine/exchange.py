@@ -19,7 +19,6 @@ from corral.ids import HostId, Incarnation, RunId, ticket
 from corral.model.base import Frozen
 from corral.protocol import PROTOCOL, Exchange, Facts, Refusal, Reply, Report
 from corral.scheduler import placement
-from corral.scheduler.lease import beat
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,7 +33,8 @@ class AgentOf(Frozen, frozen=True, kw_only=True):
     host: HostId
     host_name: str
     request: int
-    slots: int
+    slots: int  # tasks at once; 0 until it has said how many cores it has
+    fixed_slots: bool  # the user gave the host's slots
     host_state: str
 
 
@@ -66,7 +66,7 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
         return Reply(number=request.number, answered=answered)
     if not repeated or not tx.rows("leases", agent.incarnation, request.number):
         # a repeated one that was granted nothing may be granted now: it still is the newest
-        _grant(tx, agent, request.number, held, parts, now)
+        agent = _grant(tx, agent, request.number, held, parts, now)
     return _reply(
         tx, agent, request.number, parts, answered=answered, unwanted=unwanted, holds=held > 0
     )
@@ -82,7 +82,7 @@ def grant(tx: Tx, incarnation: Incarnation, number: int, parts: Parts, now: floa
         kill=tuple(row[0] for row in live if not row[4]),
         back=tuple(row[0] for row in live if row[4] and not row[5] and row[2] == "leased"),
     )
-    _grant(tx, agent, number, len(live), parts, now)
+    agent = _grant(tx, agent, number, len(live), parts, now)
     return _reply(tx, agent, number, parts, answered=(), unwanted=unwanted, holds=bool(live))
 
 
@@ -93,13 +93,14 @@ def _agent(tx: Tx, incarnation: str) -> AgentOf | None:
     row = tx.row("agent_get", incarnation)
     if row is None or row[2] == "ended":
         return None
-    host, name, _, request, slots, host_state, _ = row
+    host, name, _, request, slots, host_state, _, given_slots = row
     return AgentOf(
         incarnation=Incarnation(incarnation),
         host=host,
         host_name=name,
         request=request,
         slots=slots,
+        fixed_slots=given_slots is not None,
         host_state=host_state,
     )
 
@@ -108,9 +109,14 @@ def _heard(tx: Tx, agent: AgentOf, facts: Facts | None) -> AgentOf:
     """Any word from a host that was given up, or never heard of, makes it usable."""
     if facts is not None:
         tx.change("host_facts", agent.host, msgspec.json.encode(facts).decode())
+        if not agent.slots:
+            tx.change("agent_slots", agent.incarnation, facts.cores)
+            tx.change("host_slots", agent.host, facts.cores)
+            agent = msgspec.structs.replace(agent, slots=facts.cores)
     if agent.host_state not in ("new", "joining", "suspect", "lost", "unreachable", "gone"):
         return agent
     tx.change("host_set", agent.host, "up", "")
+    tx.tell("host")
     return msgspec.structs.replace(agent, host_state="up")
 
 
@@ -265,6 +271,7 @@ def _accept_all(tx: Tx, quick: Sequence[tuple[Known, Report]], now: float) -> No
             tx.tell("work")  # a twin is to be killed
     for (host, run), times in by_host.items():
         tx.change("host_run_success", host, run, times)
+        tx.change("host_prove", host)
     tx.tell("progress")
 
 
@@ -317,8 +324,13 @@ def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[Unw
     tx.change_each("attempt_running", started)
     tx.change_each("attempt_grant_again", again)
     _lose(tx, gone, "the agent does not have it any more", now)
-    expected = {row[0] for row in live}
-    kill += sorted((queued | set(running)) - expected)
+    given_up = (queued | set(running)) - {row[0] for row in live}
+    if given_up:
+        rows = tx.rows("attempts_still_wanted", json.dumps(sorted(given_up)), agent.incarnation)
+        wanted_still = {row[0] for row in rows}
+        held += len(wanted_still)
+        kill += sorted(given_up - wanted_still)
+        back += sorted(wanted_still & queued)
     return Unwanted(kill=tuple(kill), back=tuple(back)), held
 
 
@@ -328,6 +340,8 @@ def _goodbye(tx: Tx, agent: AgentOf, now: float) -> None:
     if live:
         upkeep.lose_all(tx, [row[0] for row in live], why="the agent ended", now=now)
     tx.change("agent_end", agent.incarnation, now)
+    if agent.host_state != "quarantined":
+        tx.change("host_set", agent.host, "gone", "")
     tx.tell("agent")
 
 
@@ -346,25 +360,26 @@ def _lose(tx: Tx, tickets: Sequence[str], why: str, now: float) -> None:
 # ------------------------------------------------------------------- what it shall do
 
 
-def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: float) -> None:
-    """Hand out tasks, written down under this exchange's number."""
+def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: float) -> AgentOf:
+    """Hand out tasks, written down under this exchange's number; gives the agent as it is then."""
     if agent.host_state not in ("up", "probation"):
-        return
-    hosts = tx.value("hosts_usable")
-    for run, generation, _, waiting, typical_s, successes in tx.rows("runs_waiting"):
+        return agent
+    for run, generation, _, waiting, typical_s, successes in tx.rows("runs_waiting", agent.host):
+        hosts = tx.value("hosts_usable", run)
         part = parts.get(tx, run, generation)
-        own = tx.row("host_run_get", agent.host, run) or (0, 0, 0)
+        agent = _widen(tx, agent, part.slots)
+        own = (tx.row("host_run_get", agent.host, run) or (0, 0, 0))[0]
         slots = placement.usable_slots(
             slots=min(agent.slots, part.slots or agent.slots),
-            proven=False,
-            successes=own[0],
+            probation=agent.host_state == "probation",
+            successes=own,
             hosts=hosts,
         )
         size = placement.lease_size(
             slots=slots,
             held=held,
             typical_s=typical_s,
-            successes=successes,
+            successes=successes if hosts <= 1 else min(own, successes),
             waiting=waiting,
             hosts=hosts,
         )
@@ -372,19 +387,51 @@ def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: fl
             rows = tx.rows("tasks_waiting", run, agent.host, hosts, size)
             _hand_out(tx, agent, number, run, rows, now)
             held += len(rows)
+    if held < agent.slots and agent.host_state == "up" and tx.value("hosts_silent"):
+        _twin(tx, agent, number, agent.slots - held, now)
+    return agent
+
+
+def _widen(tx: Tx, agent: AgentOf, slots: int | None) -> AgentOf:
+    """Give a host more slots than cores if a run asks for them and nobody said otherwise."""
+    if slots is None or agent.fixed_slots or slots <= agent.slots:
+        return agent
+    tx.change("agent_slots", agent.incarnation, slots)
+    return msgspec.structs.replace(agent, slots=slots)
+
+
+def _twin(tx: Tx, agent: AgentOf, number: int, free: int, now: float) -> None:
+    """Hand out once more what only hosts have of which nothing is heard."""
+    by_run: dict[int, list[Row]] = {}
+    for row in tx.rows("tasks_silent", agent.host, free):
+        by_run.setdefault(row[6], []).append(row[:6])
+    for run, rows in by_run.items():
+        tickets = _hand_out(tx, agent, number, run, rows, now, twins=True)
+        events.add(
+            tx, now, "twin", run=RunId(run), host=agent.host_name, tickets=tickets,
+            text="nothing is heard of the host that has it",
+        )  # fmt: skip
 
 
 def _hand_out(
-    tx: Tx, agent: AgentOf, number: int, run: int, rows: Sequence[Row], now: float
-) -> None:
+    tx: Tx,
+    agent: AgentOf,
+    number: int,
+    run: int,
+    rows: Sequence[Row],
+    now: float,
+    *,
+    twins: bool = False,
+) -> list[str]:
     attempts = [
         (ticket(RunId(run), generation, task_number, attempts + 1), task, attempts + 1, epoch, reason,
          agent.incarnation, agent.host, number, now)
         for task, task_number, attempts, epoch, reason, generation in rows
     ]  # fmt: skip
-    leased = tx.change_each("task_lease", [(row[0],) for row in rows])
-    assert leased == len(rows), "a waiting task was not waiting in the same transaction"
+    leased = tx.change_each("task_twin" if twins else "task_lease", [(row[0],) for row in rows])
+    assert leased == len(rows), "a task changed between reading and writing one transaction"
     tx.change_each("attempt_new", attempts)
+    return [attempt[0] for attempt in attempts]
 
 
 def _reply(
@@ -403,7 +450,7 @@ def _reply(
     leases = tuple(lease(tx, used[f"{row[2]}-{row[3]}"], row, host=agent.host_name) for row in rows)
     return Reply(
         number=number,
-        hold_s=beat(holds_tickets=holds or bool(leases), agents=1),
+        hold_s=parts.terms.beat(holds_tickets=holds or bool(leases)),
         slots=agent.slots,
         parts={key: part.message for key, part in used.items()},
         leases=leases,

@@ -92,6 +92,7 @@ def accept(tx: Tx, known: Known, now: float) -> bool:
     if known.counts and tx.change("task_accept", known.task, known.id, known.epoch):
         tx.change("attempt_end", known.id, "accepted", None, None, now)
         tx.change("host_run_success", known.host, known.run, 1)
+        tx.change("host_prove", known.host)
         if tx.value("attempts_live_of_task", known.task, known.id):
             tx.tell("work")  # its twins are to be killed
         return True
@@ -113,7 +114,7 @@ def fail(tx: Tx, known: Known, *, kind: str | None, message: str, now: float) ->
         _settle(tx, known, "failed")
         return
     record = health.HostRecord(*(tx.row("host_run_get", known.host, known.run) or (0, 0, 0)))
-    others = max(0, tx.value("hosts_usable") - 1)
+    others = max(0, tx.value("hosts_usable", known.run) - 1)
     _, successes, options, trusted = tx.row("run_learned", known.run, known.generation) or (
         None,
         0,
@@ -127,7 +128,7 @@ def fail(tx: Tx, known: Known, *, kind: str | None, message: str, now: float) ->
             retries=msgspec.json.decode(options, type=Options).retries,
             host_succeeded=bool(record.successes),
             others_succeeded=bool(tx.value("host_run_others", known.host, known.run)),
-            untried=tx.value("hosts_untried", known.task, known.host, known.epoch),
+            untried=tx.value("hosts_untried", known.task, known.host, known.epoch, known.run),
             others=others,
         )
     )
@@ -206,6 +207,7 @@ def _blame_host(tx: Tx, known: Known, *, now: float, usable: int) -> None:
         tx, now, "quarantined", run=known.run, name=known.run_name, host=name, text=text,
         tickets=[known.ticket],
     )  # fmt: skip
+    tx.tell("host")
 
 
 def _pause_if_bad(tx: Tx, known: Known, *, now: float, usable: int) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from corral.model.command import Command
 from corral.model.run import Options
 from corral.protocol import Input, Lease, Output, RunPart
+from corral.scheduler.lease import Terms
 from corral.work.render import Renderer, Setting
 
 if TYPE_CHECKING:
@@ -48,9 +49,13 @@ class Part:
 
 
 class Parts:
-    """The parts in use, kept between exchanges; a new submission of a run makes a new part."""
+    """What a master keeps between exchanges: the parts in use, the terms of leases.
+
+    A new submission of a run makes a new part.
+    """
 
     def __init__(self) -> None:
+        self.terms = Terms()  # on which agents hold their leases now
         self._parts: dict[tuple[RunId, int], tuple[int, Part]] = {}
 
     def get(self, reader: Reader, run: RunId, generation: int) -> Part:

@@ -13,7 +13,7 @@ from corral.ids import RunId
 from corral.model.attempt import Attempt
 from corral.model.command import Command
 from corral.model.event import Event
-from corral.model.host import Host
+from corral.model.host import Host, HostSpec, RunHost
 from corral.model.run import TASK_STATES, Generation, Input, Options, Run
 from corral.model.task import Captured, Result, ResultFile, Task, TaskDetail
 from corral.protocol import Facts
@@ -155,9 +155,19 @@ def result(reader: Reader, of: Task) -> Result:
     return _result(reader, row)
 
 
-def hosts(reader: Reader) -> list[Host]:
-    """List every host that was ever named."""
-    return [_host(row) for row in reader.rows("hosts")]
+def hosts(reader: Reader, of: Run | None = None) -> list[Host]:
+    """List the hosts that a run may use or has used; every host that was ever named without one."""
+    return [_host(row) for row in reader.rows("hosts", None if of is None else of.id)]
+
+
+def hosts_of(reader: Reader, run_id: RunId) -> list[RunHost]:
+    """List the hosts that a run may use, each with how it is reached."""
+    return [_run_host(row) for row in reader.rows("hosts_of_run", run_id)]
+
+
+def known_hosts(reader: Reader) -> list[RunHost]:
+    """List every host that was ever named, each with how it is reached."""
+    return [_run_host(row) for row in reader.rows("hosts_known")]
 
 
 def events(reader: Reader, of: Run | None, *, limit: int) -> list[Event]:
@@ -268,14 +278,28 @@ def _result(reader: Reader, row: Row) -> Result:
     )
 
 
+def _run_host(row: Row) -> RunHost:
+    name, state, reason, note, spec = row
+    return RunHost(
+        name=name,
+        state=state,
+        reason=reason,
+        note=note,
+        spec=HostSpec(name=name, host=name)
+        if spec == "{}"
+        else msgspec.json.decode(spec, type=HostSpec),
+    )
+
+
 def _host(row: Row) -> Host:
-    number, name, state, reason, slots, facts, busy, done, failed = row
+    number, name, state, reason, note, slots, facts, busy, done, failed = row
     cores = 0 if facts == "{}" else msgspec.json.decode(facts, type=Facts).cores
     return Host(
         id=number,
         name=name,
         state=state,
         reason=reason,
+        note=note,
         slots=slots,
         cores=cores,
         running=busy,

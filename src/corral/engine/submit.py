@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from corral.engine import events
+from corral.engine import events, upkeep
 from corral.errors import StateError, UsageError
 from corral.ids import RunId
 from corral.model.base import Frozen
@@ -21,6 +21,7 @@ from corral.model.run import Input, Submission, Submitted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from corral.model.host import HostSpec
     from corral.store.base import Row, Tx
 
 BATCH = 2_000  # rows in one transaction: other runs' exchanges wait no longer than for these
@@ -266,6 +267,16 @@ def _prepare(tx: Tx, run: RunId, name: str, number: int, submission: Submission)
             for file in submission.value_inputs
         ],
     )
+    _name_hosts(tx, run, submission.hosts)
+
+
+def _name_hosts(tx: Tx, run: RunId, hosts: Sequence[HostSpec]) -> None:
+    """Write down which hosts the run may use from now on, and how they are reached."""
+    tx.change("run_forget_hosts", run)
+    for spec in hosts:
+        host = upkeep.name_host(tx, spec.name, slots=spec.slots or 1)
+        tx.change("host_spec", host, _json(spec))
+        tx.change("host_run_want", host, run)
 
 
 def _known(

@@ -26,15 +26,15 @@ def start_agent(
     tx: Tx, incarnation: Incarnation, host: str, *, folder: str, slots: int, now: float
 ) -> None:
     """Write down an agent before it is started, so that a new master knows to look for it."""
-    host_id = _host(tx, host, slots=slots)
+    host_id = name_host(tx, host, slots=slots)
     tx.change("agent_new", incarnation, host_id, folder, slots, now)
     tx.change("host_set", host_id, "joining", "")
+    tx.tell("host")
 
 
-def set_slots(tx: Tx, incarnation: Incarnation, slots: int) -> None:
-    """Change how many tasks an agent may run at once; its next reply says so."""
-    tx.change("agent_slots", incarnation, slots)
-    tx.tell("work")
+def place_agent(tx: Tx, incarnation: Incarnation, folder: str) -> None:
+    """Write down where on its host an agent lives."""
+    tx.change("agent_folder", incarnation, folder)
 
 
 def revive_agent(tx: Tx, incarnation: Incarnation) -> None:
@@ -53,7 +53,9 @@ def end_agent(
     if tickets:
         lose_all(tx, tickets, why=why, now=now)
     tx.change("agent_end", incarnation, now)
-    tx.change("host_set", row[0], host_state, why)
+    if row[5] != "quarantined":
+        tx.change("host_set", row[0], host_state, why)
+    tx.tell("host")
 
 
 def lose_all(tx: Tx, tickets: Sequence[str], *, why: str, now: float) -> None:
@@ -66,10 +68,52 @@ def lose_all(tx: Tx, tickets: Sequence[str], *, why: str, now: float) -> None:
     events.add(tx, now, "lost", tickets=tickets, text=why)
 
 
+def expect_hosts(tx: Tx, hosts: Sequence[str]) -> None:
+    """Agents are about to be started on these hosts: they may be usable soon."""
+    for name in hosts:
+        tx.change("host_expect", name)
+    tx.tell("host")
+
+
+def note_host(tx: Tx, host: str, *, note: str) -> None:
+    """Write down what is odd about a host though it works."""
+    if tx.change("host_note", host, note):
+        tx.tell("host")
+
+
+def suspect_agent(tx: Tx, incarnation: Incarnation, *, why: str) -> None:
+    """Nothing is heard of an agent: it gets no new work, and idle hosts may take its."""
+    row = tx.row("agent_get", incarnation)
+    if row is not None and row[2] != "ended" and tx.change("host_suspect", row[0], why):
+        tx.tell("host")
+        tx.tell("work")
+
+
+def lose_agent(tx: Tx, incarnation: Incarnation, *, why: str, now: float) -> None:
+    """Give up what an agent has; it may come back, and what it has finished then still counts."""
+    row = tx.row("agent_get", incarnation)
+    if row is None or row[2] == "ended":
+        return
+    tickets = [live[0] for live in tx.rows("attempts_live", incarnation)]
+    if tickets:
+        lose_all(tx, tickets, why=why, now=now)
+    if row[5] not in ("lost", "quarantined"):
+        tx.change("host_set", row[0], "lost", why)
+        tx.tell("host")
+
+
 def fail_host(tx: Tx, host: str, *, reason: str) -> None:
     """No agent can be started on the host."""
-    tx.change("host_set", _host(tx, host, slots=1), "unreachable", reason)
+    tx.change("host_set", name_host(tx, host, slots=1), "unreachable", reason)
+    tx.tell("host")
     tx.tell("run")
+
+
+def probe_host(tx: Tx, host: HostId) -> None:
+    """Let a quarantined host show with one task that it works again."""
+    if tx.change("host_probe", host):
+        tx.tell("host")
+        tx.tell("work")
 
 
 def half_written(reader: Reader) -> list[tuple[RunId, Submission]]:
@@ -80,7 +124,8 @@ def half_written(reader: Reader) -> list[tuple[RunId, Submission]]:
     ]
 
 
-def _host(tx: Tx, name: str, *, slots: int) -> HostId:
+def name_host(tx: Tx, name: str, *, slots: int) -> HostId:
+    """Find the row of a host, or make it."""
     found = tx.row("host_of_name", name)
     if found is None:
         return HostId(tx.insert("host_new", name, slots, KEEPER))

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import msgspec
 
 from corral.errors import CorralError
 from corral.model.base import Frozen
 
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
+
 
 class LaunchError(CorralError):
-    """An agent could not be started; ``retryable`` says whether trying again may help."""
+    """A host cannot be used; ``retryable`` says whether trying again by itself may help."""
 
     exit_code = 3
-    retryable = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        retryable: bool = False,
+        soon: bool = False,
+        nothing_left: bool = False,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.nothing_left = nothing_left  # the host itself says that no agent came to be
+        self.retryable = retryable
+        self.soon = soon  # its server was just busy: no word to the user before several tries
 
 
 class AgentStart(Frozen, frozen=True, kw_only=True):
@@ -23,28 +42,67 @@ class AgentStart(Frozen, frozen=True, kw_only=True):
     incarnation: str
     key: str  # hex
     host: str
-    slots: int
-    folder: str | None  # absolute, made already; None: it chooses
+    slots: int | None = None  # None: as many as it has cores
+    folder: str | None = None  # absolute, made already; None: it chooses
     workdir: str | None = None
+    env: dict[str, str] = msgspec.field(default_factory=dict)  # on top of what a login there has
+    setup: str = ""  # shell lines whose environment the tasks get
     collect: bool = False  # a second life of a dead incarnation: hand in its spool and go
     linger_s: float = 60.0  # so long it waits for a master when nothing runs
 
 
-class Launcher(Protocol):
-    """Starts agents on one machine and knows whether they live."""
+class Doors(NamedTuple):
+    """How agents get to the master's listener."""
 
-    async def start(self, what: AgentStart) -> None:
+    listen: Callable[[Path], Awaitable[Callable[[], None]]]
+    """Listens on ``sock`` in a folder of this machine; what it gives stops that."""
+    connect: Callable[[], asyncio.Protocol]
+    """Makes the master's end of one connection that is carried to it some other way."""
+
+
+class Channel(Protocol):
+    """The way to a living agent."""
+
+    folder: str  # the agent's, on its host
+    collects: bool  # it died; this is its second life, to hand in what it had finished
+
+    async def ended(self) -> None:
+        """Wait until the way is closed: the agent is gone, or the connection broke."""
+        ...
+
+    async def close(self) -> None:
+        """Close the way; the agent lives on."""
+        ...
+
+
+class Launcher(Protocol):
+    """Gets agents onto one machine, and finds again those that are there."""
+
+    async def start(self, what: AgentStart, *, committed: Callable[[], None]) -> Channel:
         """Start an agent; returns when its processes stand on their own.
+
+        ``committed`` is called when it is about to exist: from then on whoever gives up must see
+        to its end; before it, to cancel is enough.
 
         Raises:
             LaunchError: It cannot be started, with the reason and the way out.
         """
         ...
 
-    def alive(self, folder: Path) -> bool:
-        """Say whether a process of the agent in ``folder`` lives."""
+    async def attach(self, what: AgentStart) -> Channel | None:
+        """Find an agent that was started before; a dead one lives again to hand in its results.
+
+        Gives None if nothing of it is left.
+
+        Raises:
+            LaunchError: The machine cannot be reached.
+        """
         ...
 
-    async def sweep(self, owner: str, incarnation: str | None) -> int:
-        """Kill what dead agents of this owner left behind; gives how many processes."""
+    async def ask(self, verb: str, words: Mapping[str, Any]) -> dict[str, Any]:
+        """Have the agent's program do one thing (``check``, ``reap``) and give what it says.
+
+        Raises:
+            LaunchError: The machine cannot be reached, or the program says why it cannot.
+        """
         ...

@@ -1,87 +1,161 @@
-"""How an agent starts on this machine: the same file, the same channel, no ssh and no relay."""
+"""How an agent starts on this machine: the same file, the same channel, no ssh and no relay.
+
+The master listens on the socket in the agent's own folder. So a restarted master is found in the
+same place, and adopts the agent with all that runs on it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from corral import agent
 from corral.fleet.base import AgentStart, LaunchError
+from corral.fleet.bootstrap import Payload
+from corral.model.host import LOCAL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from corral.fleet.base import Doors
 
 START_S = 20.0  # an agent that says nothing for so long is given up; a start takes 0.05 s
+ASK_S = 180.0  # a sweep of many processes that will not die
+LOOK_S = 0.02  # between looks at an agent's lock: its end is seen without any message
+COLLECT_S = 60.0  # a dead agent's spool is handed in within this time, or left where it is
+
+
+class LocalChannel:
+    """See `corral.fleet.base.Channel`."""
+
+    def __init__(
+        self, folder: str, unlisten: Callable[[], None], *, collects: bool = False
+    ) -> None:
+        self.folder = folder
+        self.collects = collects
+        self._unlisten = unlisten
+
+    async def ended(self) -> None:
+        while _lives(self.folder):  # noqa: ASYNC110  (a lock in the kernel rings no bell)
+            await asyncio.sleep(LOOK_S)
+
+    async def close(self) -> None:
+        self._unlisten()
 
 
 class LocalLauncher:
     """See `corral.fleet.base.Launcher`."""
 
-    async def start(self, what: AgentStart) -> None:
-        await asyncio.to_thread(self._start, what)
+    def __init__(self, *, doors: Doors) -> None:
+        self._doors = doors
+        self._collected: set[str] = set()  # folders whose dead agents had their second life
 
-    def alive(self, folder: Path) -> bool:
+    async def start(self, what: AgentStart, *, committed: Callable[[], None]) -> LocalChannel:
+        folder = self._choose_folder(what)
+        unlisten = await self._doors.listen(Path(folder))
+        committed()
         try:
-            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+            await asyncio.to_thread(_run_agent, "start", self._words(what, folder))
+        except LaunchError:
+            unlisten()
+            raise
+        return LocalChannel(folder, unlisten)
 
-    async def sweep(self, owner: str, incarnation: str | None) -> int:
-        said = await asyncio.to_thread(
-            _run_agent, "sweep", {"owner": owner, "incarnation": incarnation}
+    async def attach(self, what: AgentStart) -> LocalChannel | None:
+        folder = what.folder or ""
+        if not Path(folder).is_dir():  # noqa: ASYNC240  (a local folder: microseconds)
+            return None
+        if _lives(folder):
+            return LocalChannel(folder, await self._doors.listen(Path(folder)))
+        await asyncio.to_thread(
+            _run_agent, "sweep", {"owner": what.owner, "incarnation": what.incarnation}
         )
-        return int(str(said["killed"]))
+        if folder in self._collected or not (Path(folder) / "spool").is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+        self._collected.add(folder)
+        again = msgspec.structs.replace(what, collect=True, setup="")
+        unlisten = await self._doors.listen(Path(folder))
+        try:
+            await asyncio.to_thread(_run_agent, "start", self._words(again, folder))
+        except LaunchError:
+            unlisten()
+            raise
+        return LocalChannel(folder, unlisten, collects=True)
+
+    async def ask(self, verb: str, words: Mapping[str, Any]) -> dict[str, Any]:
+        return await asyncio.to_thread(_ask_agent, verb, words)
 
     @staticmethod
-    def folder(owner: str, incarnation: str) -> Path:
-        """Choose and make an agent's folder on this machine.
-
-        Raises:
-            LaunchError: There is no place for it.
-        """
+    def _choose_folder(what: AgentStart) -> str:
         try:
-            return Path(agent.choose_folder(owner, incarnation))
+            return agent.choose_folder(what.owner, what.incarnation, what.workdir)
         except agent.Unusable as error:
             raise LaunchError(
-                f"localhost: {error}", hint="make room in /var/tmp or /tmp, or mend their rights"
+                f"{LOCAL}: {error}", hint="make room in /var/tmp or /tmp, or mend their rights"
             ) from error
 
     @staticmethod
-    def forget(folder: Path) -> None:
-        """Remove a dead agent's folder."""
-        shutil.rmtree(folder, ignore_errors=True)
-
-    @staticmethod
-    def _start(what: AgentStart) -> None:
-        _run_agent("start", msgspec.to_builtins(what))
+    def _words(what: AgentStart, folder: str) -> dict[str, Any]:
+        words: dict[str, Any] = msgspec.to_builtins(what)
+        return words | {"folder": folder}
 
 
-def _run_agent(verb: str, what: dict[str, object]) -> dict[str, object]:
-    """Run one verb of the agent's own file; it answers with one line of JSON."""
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", agent.__file__, verb],
-        input=json.dumps(what).encode() + b"\n",
+def _lives(folder: str) -> bool:
+    return bool(agent.agent_lives(os.fsencode(folder)))  # type: ignore[no-untyped-call]  # Python 3.6
+
+
+def _run_agent(verb: str, words: Mapping[str, Any]) -> dict[str, Any]:
+    """Run one verb of the agent's own file; it answers with one line of JSON.
+
+    Raises:
+        LaunchError: It says why it cannot, or nothing.
+    """
+    line = json.dumps(words).encode() + b"\n"
+    done = _run([agent.__file__, verb], line, START_S)
+    said = done.stdout.strip().rpartition(b"\n")[2]
+    if not said:
+        raise _silent(done)
+    return _checked(json.loads(said))
+
+
+def _ask_agent(verb: str, words: Mapping[str, Any]) -> dict[str, Any]:
+    payload = Payload(words)
+    done = _run([agent.__file__, verb], payload.line(), ASK_S)
+    said = done.stdout.rpartition(payload.mark)[2].strip()
+    if not said:
+        raise _silent(done)
+    return _checked(json.loads(said))
+
+
+def _run(words: list[str], line: bytes, seconds: float) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-I", "-S", *words],
+        input=line,
         capture_output=True,
-        timeout=START_S,
+        timeout=seconds,
         check=False,
     )
-    line = done.stdout.strip().rpartition(b"\n")[2]
-    if not line:
-        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise LaunchError(f"localhost: the agent did not start: {last or done.returncode}")
-    said: dict[str, object] = json.loads(line)
+
+
+def _silent(done: subprocess.CompletedProcess[bytes]) -> LaunchError:
+    last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    return LaunchError(f"{LOCAL}: the agent did not start: {last or done.returncode}")
+
+
+def _checked(said: dict[str, Any]) -> dict[str, Any]:
     if "error" in said:
-        raise LaunchError(f"localhost: {said['error']}", hint=str(said.get("hint") or "") or None)
+        raise LaunchError(
+            f"{LOCAL}: {said['error']}",
+            hint=str(said.get("hint") or "") or None,
+            nothing_left=True,
+        )
     return said

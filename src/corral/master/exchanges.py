@@ -15,11 +15,13 @@ from corral.engine import exchange
 from corral.engine.parts import Parts
 from corral.ids import Incarnation, RunId
 from corral.protocol import Exchange, Refusal, Reply
+from corral.scheduler.lease import Silence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from corral.clock import Clock
+    from corral.scheduler.lease import Standing
     from corral.store.base import Store
 
 Stop = Literal["", "drain", "now"]
@@ -39,12 +41,40 @@ class Exchanges:
         self._told: dict[Incarnation, frozenset[str]] = {}
         self._stop: dict[Incarnation, Stop] = {}
         self._environments: dict[RunId, Mapping[str, str]] = {}
+        self._here: set[Incarnation] = set()  # agents of this machine
+        self._byes: set[Incarnation] = set()
+        self._silences: dict[Incarnation, Silence] = {}
         self._closed = False
+
+    def expect(self, incarnation: Incarnation, *, lends: bool) -> None:
+        """An agent will speak, or its silence counts; ``lends``: it is of this machine."""
+        self._silences[incarnation] = Silence(self.parts.terms.beat(holds_tickets=True))
+        if lends:
+            self._here.add(incarnation)
+
+    def crowd(self, agents: int) -> None:
+        """Tell how many agents there are: more of them speak less often."""
+        self.parts.terms = msgspec.structs.replace(self.parts.terms, agents=agents)
+
+    def tick(self, passed_s: float) -> list[tuple[Incarnation, Standing]]:
+        """Count a tick of the master; gives the agents whose silence says something."""
+        said = [
+            (
+                incarnation,
+                self.parts.terms.standing(silent_s=silence.tick(passed_s), hold_s=silence.hold_s),
+            )
+            for incarnation, silence in self._silences.items()
+        ]
+        return [(incarnation, standing) for incarnation, standing in said if standing != "well"]
+
+    def said_bye(self, incarnation: Incarnation) -> bool:
+        """Say whether the agent's last word was a goodbye."""
+        return incarnation in self._byes
 
     def lend_environment(self, run: RunId, environment: Mapping[str, str]) -> None:
         """Have a run's tasks on this machine start from the environment of who asked for them.
 
-        It is kept in memory only: it may hold secrets.
+        It is kept in memory only, and never sent to another machine: it may hold secrets.
         """
         self._environments[run] = environment
 
@@ -70,7 +100,10 @@ class Exchanges:
         older = self._held.get(incarnation)
         if older is not None and older.number < request.number:
             older.event.set()
+        silence = self._silences.get(incarnation) or Silence(0.0)
+        silence.asked()
         held = Held(request.number)
+        hold_s = self.parts.terms.beat(holds_tickets=True)
         if older is None or older.number <= request.number:
             self._held[incarnation] = held
         try:
@@ -78,10 +111,13 @@ class Exchanges:
                 exchange.exchange, request, self.parts, self._clock.now()
             )
             while isinstance(reply, Reply):
+                hold_s = reply.hold_s
                 reply = self._dress(reply, incarnation)
                 if self._closed:
                     return msgspec.structs.replace(reply, hold_s=NEXT_MASTER_S)
                 waited = self._clock.ticks() - began
+                if request.bye:
+                    self._byes.add(incarnation)
                 if (
                     request.bye
                     or self._says_something(reply, incarnation)
@@ -96,6 +132,7 @@ class Exchanges:
                 )
             return reply or Reply(number=request.number)
         finally:
+            silence.answered(hold_s, after_s=self._clock.ticks() - began)
             if self._held.get(incarnation) is held:
                 del self._held[incarnation]
 
@@ -103,6 +140,9 @@ class Exchanges:
         """Drop what is kept of an agent that ended."""
         self._told.pop(incarnation, None)
         self._stop.pop(incarnation, None)
+        self._silences.pop(incarnation, None)
+        self._here.discard(incarnation)
+        self._byes.discard(incarnation)
 
     async def _write(self, *call: object) -> Reply | Refusal | None:
         function, *args = call
@@ -125,12 +165,14 @@ class Exchanges:
 
     def _dress(self, reply: Reply, incarnation: Incarnation) -> Reply:
         """Add what is not in the database: who is to stop, and environments lent by callers."""
-        parts = {
-            key: msgspec.structs.replace(part, env=dict(lent))
-            if (lent := self._environments.get(RunId(int(key.partition("-")[0])))) is not None
-            else part
-            for key, part in reply.parts.items()
-        }
+        parts = reply.parts
+        if incarnation in self._here:
+            parts = {
+                key: msgspec.structs.replace(part, env=dict(lent))
+                if (lent := self._environments.get(RunId(int(key.partition("-")[0])))) is not None
+                else part
+                for key, part in reply.parts.items()
+            }
         stop = self._stop.get(incarnation, "")
         if stop == reply.stop and parts == reply.parts:
             return reply

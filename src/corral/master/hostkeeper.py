@@ -1,228 +1,309 @@
-"""Keeps one host served: an agent while there is work, a new one when it died, none at the end.
+"""Keeps one host served: an agent while there is work, the way to it open, none at the end.
 
-For this machine: the agent dials a socket in its own folder, and the master listens there itself.
-So a restarted master is found in the same place, and adopts the agent with all that runs on it.
+The same for this machine and for others; `corral.fleet` knows how each is reached. A connection
+that breaks is made again to the agent that lives on; one that died hands in what it had finished,
+and another is started.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from pathlib import Path
+import random
 from typing import TYPE_CHECKING
 
 from corral import ids
 from corral.engine import upkeep
 from corral.fleet.base import AgentStart, LaunchError
-from corral.ids import Incarnation
-from corral.model.host import LOCAL
 from corral.protocol import agent_key
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from corral.clock import Clock
-    from corral.fleet.local import LocalLauncher
+    from corral.fleet.base import Channel, Launcher
+    from corral.ids import Incarnation
     from corral.master.exchanges import Exchanges
+    from corral.model.host import HostSpec, HostState
     from corral.store.base import Store
-
-    Listen = Callable[[Path], Awaitable[Callable[[], None]]]
-    """Listens on a unix socket; what it gives stops listening there."""
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 0.5  # between looks at an agent's lock: how fast a death is seen without any message
-COLLECT_S = 60.0  # a dead agent's spool is handed in within this time, or left where it is
 DRAIN_S = 15.0  # an idle agent ends in milliseconds; then it is told "now"
-TRIES = 3  # agents that die at once before the host is given up
+KILL_S = 20.0  # ... and what does not end by then is left: grace, and a tree that will not die
+START_S = 15.0  # at the end: for an agent that is just being started
+RECONNECT_S = 1.0  # at the end: for a host whose connection is just being made anew
+SOON_S = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0)  # pauses while a busy server refuses; a word is said after
+BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # pauses between tries to reach a host that is away
 YOUNG_S = 5.0  # an agent that lived shorter than this died at once
+TRIES = 3  # agents that die at once before the host is given up
+ENDS_WITH_LOGIN = (
+    "its processes end with the login (KillUserProcesses?): it is used while the connection lasts"
+)
 
 
-class LocalKeeper:
-    """Serves the cores of this machine."""
+class Kept:
+    """An agent that is kept."""
+
+    def __init__(self, incarnation: Incarnation, folder: str, born: float) -> None:
+        self.incarnation = incarnation
+        self.folder = folder  # "" until it is known
+        self.born = born
+        self.started = False  # it may exist on its host
+
+
+class HostKeeper:
+    """Serves one host."""
 
     def __init__(
         self,
+        spec: HostSpec,
         *,
         store: Store,
         exchanges: Exchanges,
-        launcher: LocalLauncher,
-        listen: Listen,
+        launcher: Launcher,
         clock: Clock,
         owner: str,
         secret: bytes,
-        slots: int,
     ) -> None:
+        self.spec = spec
         self._store = store
         self._exchanges = exchanges
         self._launcher = launcher
-        self._listen = listen
         self._clock = clock
         self._owner = owner
         self._secret = secret
-        self._slots = slots
-        self._agent: _Agent | None = None
+        self._agents: list[Kept] = []  # those of masters before this one, then the one of ours
+        self._channel: Channel | None = None
         self._news = asyncio.Event()
-        self._starting = asyncio.Lock()  # an agent that is on its way is ended only when it stands
         self._wanted = False
-        self._failures = 0
+        self._stopping = False
+        self._silent = False  # nothing is heard over the channel: make it anew
+        self._refused = False  # it cannot be used; only a new wish has it tried again
+        self._failures = 0  # tries in a row that came to nothing
+        self._deaths = 0  # agents in a row that died at once
+        self._ended = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
 
-    def want(self, *, slots: int | None = None) -> None:
-        """There is work: have an agent, with at least so many slots."""
+    # ---------------------------------------------------------------- what may be asked of it
+
+    def adopt(self, incarnation: Incarnation, folder: str) -> None:
+        """Take over an agent that another master started."""
+        agent = Kept(incarnation, folder, self._clock.ticks())
+        agent.started = True
+        self._agents.append(agent)
+        self._exchanges.expect(incarnation, lends=self.spec.is_here)
+
+    def respecify(self, spec: HostSpec, launcher: Launcher) -> None:
+        """Reach it another way from the next login on."""
+        self.spec = spec
+        self._launcher = launcher
+
+    def want(self) -> None:
+        """There is work: have an agent; a host that was refused is tried again."""
         self._wanted = True
-        if slots is not None and slots > self._slots:
-            self._slots = slots
-            if self._agent is not None:
-                self._store.write(upkeep.set_slots, self._agent.incarnation, slots)
+        self._refused = False
         self._news.set()
 
-    def wake(self) -> None:
-        """Something about an agent has changed."""
-        self._news.set()
-
-    async def adopt(self) -> None:
-        """Take over the agents of a master that died: those that live go on, the others report."""
-        with self._store.reader() as reader:
-            rows = reader.rows("agents_live")
-        for incarnation, _, host, _, _, folder, _ in rows:
-            if host != LOCAL:
-                continue
-            agent = _Agent(Incarnation(incarnation), Path(folder), self._clock.ticks())
-            if self._agent is None and self._launcher.alive(agent.folder):
-                log.info("agent adopted incarnation=%s", incarnation)
-                agent.unlisten = await self._listen(agent.folder)
-                self._agent = agent
-            else:
-                await self._bury(agent)
+    def mistrust(self, incarnation: Incarnation) -> None:
+        """Nothing is heard of an agent: the way to it may be dead without knowing."""
+        if self._channel is not None and self._agents[0].incarnation == incarnation:
+            self._silent = True
+            self._news.set()
 
     async def keep(self) -> None:
-        """Serve the host for as long as the master lives."""
-        while True:
-            if self._agent is None and self._wanted and self._failures < TRIES:
-                async with self._starting:
-                    await self._start()
-            elif self._agent is not None and not self._lives(self._agent):
-                await self._bury(self._agent)
-                continue
-            await self._pause()
+        """Serve the host until `stop`."""
+        self._task = asyncio.current_task()
+        try:
+            while not self._is_over():
+                if self._refused or not (self._wanted or self._agents):
+                    await self._pause(None)
+                    continue
+                try:
+                    await self._serve()
+                except LaunchError as error:
+                    await self._failed(error)
+                except Exception as error:  # whatever it is, the other hosts go on
+                    log.exception("host not kept host=%s", self.spec.name)
+                    await self._failed(LaunchError(f"{self.spec.name}: {error!r}", retryable=True))
+        finally:
+            self._ended.set()
 
     async def stop(self, *, now: bool = False) -> None:
-        """End the agent and see it gone, with its folder."""
+        """End the agent and see it gone, with its folder, as far as it can be reached."""
+        self._stopping = True
         self._wanted = False
-        async with self._starting:
-            agent = self._agent
-        if agent is None:
-            return
-        self._exchanges.stop(agent.incarnation, "now" if now else "drain")
-        deadline = self._clock.ticks() + DRAIN_S
-        while self._launcher.alive(agent.folder):
-            if self._clock.ticks() > deadline:
+        for agent in self._agents:
+            self._exchanges.stop(agent.incarnation, "now" if now else "drain")
+        self._news.set()
+        if not await self._ends_within(self._patience()):
+            for agent in self._agents:
                 self._exchanges.stop(agent.incarnation, "now")
-                deadline += DRAIN_S
-            await self._clock.sleep(0.005)
-        await self._bury(agent)
+            if self._channel is None or not await self._ends_within(KILL_S):
+                self._cancel()
+                await self._ended.wait()
 
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(LOOK_S):
-                await self._news.wait()
-        except TimeoutError:
+    @property
+    def left(self) -> bool:
+        """Say whether something of ours may still be on the host, after `stop`."""
+        return any(agent.started for agent in self._agents)
+
+    def _patience(self) -> float:
+        """Say how long an end may take: none if nothing of ours can be there."""
+        if self._channel is not None:
+            return DRAIN_S
+        if not any(agent.started for agent in self._agents):
+            return 0.0
+        return RECONNECT_S if self._failures or self._agents[0].folder else START_S
+
+    # ---------------------------------------------------------------- one connection's life
+
+    async def _serve(self) -> None:
+        """Get to an agent, and stay with it until the way to it is closed."""
+        agent = self._agents[0] if self._agents else await self._begin()
+        known = agent.folder  # it was reached before
+        channel = await self._reach(agent)
+        if channel is None:
+            await self._bury(agent, "its agent died")
             return
+        if channel.folder != agent.folder:
+            agent.folder = channel.folder
+            await self._write(upkeep.place_agent, agent.incarnation, channel.folder)
+        if channel.collects and known and not self.spec.is_here:
+            await self._write(upkeep.note_host, self.spec.name, note=ENDS_WITH_LOGIN)
+        self._failures = 0
+        self._silent = False
+        self._channel = channel
+        try:
+            await self._stay(channel)
+        finally:
+            self._channel = None
+            await asyncio.shield(channel.close())
+        if self._exchanges.said_bye(agent.incarnation):
+            await self._bury(agent, "")
+
+    async def _begin(self) -> Kept:
+        """Write a new agent down before it is started, so that a new master knows to look for it."""
+        agent = Kept(ids.new_incarnation(), "", self._clock.ticks())
+        self._exchanges.expect(agent.incarnation, lends=self.spec.is_here)
+        self._agents.append(agent)
+        await self._write(
+            upkeep.start_agent,
+            agent.incarnation,
+            self.spec.name,
+            folder="",
+            slots=self.spec.slots or 0,
+            now=self._clock.now(),
+        )
+        return agent
+
+    async def _reach(self, agent: Kept) -> Channel | None:
+        """Start the agent, or find it; None if nothing of it is left."""
+        if agent.started:
+            return await self._launcher.attach(self._what(agent))
+
+        def committed() -> None:
+            agent.started = True
+
+        return await self._launcher.start(self._what(agent), committed=committed)
+
+    async def _stay(self, channel: Channel) -> None:
+        """Wait until the channel ends, or is not to be trusted any more."""
+        async with asyncio.TaskGroup() as group:
+            ended = group.create_task(channel.ended(), name=f"channel {self.spec.name}")
+            while not ended.done() and not self._silent:
+                news = group.create_task(self._news.wait(), name=f"news {self.spec.name}")
+                await asyncio.wait({ended, news}, return_when=asyncio.FIRST_COMPLETED)
+                news.cancel()
+                self._news.clear()
+            ended.cancel()
+
+    async def _bury(self, agent: Kept, why: str) -> None:
+        """Let go of an agent of which nothing is left: what it held goes elsewhere."""
+        await self._forget(agent, why, "gone")
+        young = self._clock.ticks() - agent.born < YOUNG_S
+        self._deaths = self._deaths + 1 if why and young else 0
+        if self._deaths >= TRIES:
+            self._deaths = 0
+            raise LaunchError(
+                f"{self.spec.name}: its agent dies as soon as it is started",
+                hint="is its memory full, or does something end processes there?",
+            )
+
+    async def _forget(self, agent: Kept, why: str, state: HostState) -> None:
+        self._agents.remove(agent)
+        self._exchanges.forget(agent.incarnation)
+        await self._write(
+            upkeep.end_agent,
+            agent.incarnation,
+            why=why,
+            host_state=state,
+            now=self._clock.now(),
+        )
+
+    # ---------------------------------------------------------------- failures
+
+    async def _failed(self, error: LaunchError) -> None:
+        """Say why the host cannot be used, and wait before the next try, if there is to be one."""
+        log.warning("host not reached host=%s reason=%s", self.spec.name, error)
+        agent = self._agents[0] if self._agents else None
+        if agent is not None and (error.nothing_left or not agent.started):
+            await self._forget(agent, "it did not start", "joining")
+            agent = None
+        self._failures += 1
+        if self._stopping:
+            return
+        busy = error.soon and self._failures <= len(SOON_S)
+        if agent is not None:  # it lives there, as far as is known
+            await self._write(upkeep.suspect_agent, agent.incarnation, why=str(error))
+        elif not busy:
+            text = error.message + (f"\n{error.hint}" if error.hint else "")
+            await self._write(upkeep.fail_host, self.spec.name, reason=text)
+        if agent is None and not error.retryable:
+            self._refused = True
+            return
+        pauses = SOON_S if busy else BACK_OFF_S
+        pause = pauses[min(self._failures, len(pauses)) - 1]
+        await self._pause(pause * random.uniform(0.5, 1.5))  # noqa: S311  (spreads tries)
+
+    def _is_over(self) -> bool:
+        return self._stopping and (not self._agents or self._failures > 0)
+
+    async def _pause(self, seconds: float | None) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
         self._news.clear()
 
-    async def _start(self) -> None:
-        if not self._wanted:
-            return
-        incarnation = ids.new_incarnation()
-        try:
-            folder = self._launcher.folder(self._owner, incarnation)
-            agent = _Agent(incarnation, folder, self._clock.ticks())
-            agent.unlisten = await self._listen(folder)
-            await asyncio.wrap_future(
-                self._store.write(
-                    upkeep.start_agent,
-                    incarnation,
-                    LOCAL,
-                    folder=str(folder),
-                    slots=self._slots,
-                    now=self._clock.now(),
-                )
-            )
-            self._agent = agent
-            await self._launcher.start(self._what(agent, collect=False))
-        except LaunchError as error:
-            self._failures = TRIES
-            self._agent = None
-            await asyncio.wrap_future(self._store.write(upkeep.fail_host, LOCAL, reason=str(error)))
-            log.warning("agent did not start reason=%s", error)
+    async def _ends_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._ended.wait()
+        return self._ended.is_set()
 
-    def _what(self, agent: _Agent, *, collect: bool) -> AgentStart:
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._ended.set()
+
+    # ---------------------------------------------------------------- words
+
+    def _what(self, agent: Kept) -> AgentStart:
         return AgentStart(
             owner=self._owner,
             incarnation=agent.incarnation,
             key=agent_key(self._secret, agent.incarnation).hex(),
-            host=LOCAL,
-            slots=self._slots,
-            folder=str(agent.folder),
-            collect=collect,
+            host=self.spec.name,
+            slots=self.spec.slots,
+            folder=agent.folder or None,
+            workdir=self.spec.workdir,
+            env=self.spec.env,
+            setup=self.spec.setup,
         )
 
-    def _lives(self, agent: _Agent) -> bool:
-        """Say whether the agent is there; one that is just starting is."""
-        if self._launcher.alive(agent.folder):
-            agent.seen = True
-            return True
-        return not agent.seen and agent.folder.exists() and self._young(agent)
-
-    def _young(self, agent: _Agent) -> bool:
-        return self._clock.ticks() - agent.born < YOUNG_S
-
-    async def _bury(self, agent: _Agent) -> None:
-        """See to what a dead agent left: stray processes, its spool, its tickets, its folder."""
-        said_bye = not agent.folder.exists()
-        if not said_bye:
-            await self._launcher.sweep(self._owner, agent.incarnation)
-            await self._collect(agent)
-        if agent is self._agent:
-            self._agent = None
-            self._failures = self._failures + 1 if self._young(agent) and not said_bye else 0
-        if agent.unlisten is not None:
-            agent.unlisten()
-        self._exchanges.forget(agent.incarnation)
-        await asyncio.wrap_future(
-            self._store.write(
-                upkeep.end_agent,
-                agent.incarnation,
-                why="" if said_bye else "its agent died",
-                host_state="gone",
-                now=self._clock.now(),
-            )
-        )
-        self._launcher.forget(agent.folder)
-
-    async def _collect(self, agent: _Agent) -> None:
-        """Have a dead agent hand in the results that it had finished."""
-        if not (agent.folder / "spool").is_dir():
-            return
-        await asyncio.wrap_future(self._store.write(upkeep.revive_agent, agent.incarnation))
-        if agent.unlisten is None:
-            agent.unlisten = await self._listen(agent.folder)
-        try:
-            await self._launcher.start(self._what(agent, collect=True))
-        except LaunchError as error:
-            log.warning("spool not collected folder=%s reason=%s", agent.folder, error)
-            return
-        deadline = self._clock.ticks() + COLLECT_S
-        while self._launcher.alive(agent.folder) and self._clock.ticks() < deadline:
-            await self._clock.sleep(0.01)
-
-
-class _Agent:
-    """An agent that is kept."""
-
-    def __init__(self, incarnation: Incarnation, folder: Path, born: float) -> None:
-        self.incarnation = incarnation
-        self.folder = folder
-        self.born = born
-        self.seen = False  # its lock was held once
-        self.unlisten: Callable[[], None] | None = None
+    async def _write(
+        self, function: Callable[..., object], *args: object, **kwargs: object
+    ) -> None:
+        await asyncio.wrap_future(self._store.write(function, *args, **kwargs))

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from typing import TYPE_CHECKING, TypeVar
 
 from corral.engine import control, queries, upkeep
 from corral.errors import CorralError, NoHostError
-from corral.fleet.local import LocalLauncher
 from corral.ids import RunId
 from corral.master.collector import collect_run
 from corral.master.exchanges import Exchanges
-from corral.master.hostkeeper import LocalKeeper
+from corral.master.farm import Farm
 from corral.master.judges import Judges
 from corral.master.submission import carry_out
 from corral.results.collect import Refresher
@@ -24,8 +22,9 @@ if TYPE_CHECKING:
 
     from corral.clock import Clock
     from corral.engine.control import Changed
+    from corral.fleet.base import Doors
     from corral.ids import TaskId
-    from corral.master.hostkeeper import Listen
+    from corral.model.host import RunHost
     from corral.model.run import Run, Submission, Submitted
     from corral.results.collect import Collected
     from corral.store.base import Store
@@ -42,23 +41,14 @@ AT_REST = frozenset({"done", "halted", "paused", "cancelled"})
 class Master:
     """Serves one state folder; `run` it with a job, and it lives as long as the job."""
 
-    def __init__(self, folder: StateFolder, store: Store, *, clock: Clock, listen: Listen) -> None:
+    def __init__(self, folder: StateFolder, store: Store, *, clock: Clock, doors: Doors) -> None:
         self.folder = folder
         self.store = store
         self.clock = clock
         self.exchanges = Exchanges(store, clock)
         self.blobs = folder.blobs
         self._judges = Judges(store, self.exchanges.parts, clock)
-        self._keeper = LocalKeeper(
-            store=store,
-            exchanges=self.exchanges,
-            launcher=LocalLauncher(),
-            listen=listen,
-            clock=clock,
-            owner=folder.owner,
-            secret=folder.secret,
-            slots=usable_cores(),
-        )
+        self.farm = Farm(folder, store, exchanges=self.exchanges, doors=doors, clock=clock)
         self._submitting: dict[tuple[str, str], asyncio.Lock] = {}
         self._collecting: dict[RunId, asyncio.Lock] = {}
         self._changed = asyncio.Event()
@@ -75,20 +65,20 @@ class Master:
 
         self.store.listen(told)
         self._collected = set(self._settled())
-        await self._keeper.adopt()
-        await self._finish_half_written()
+        self.farm.adopt()
         async with asyncio.TaskGroup() as group:
             tasks = [
-                group.create_task(self._keeper.keep(), name="keep localhost"),
+                group.create_task(self.farm.keep(), name="keep hosts"),
                 group.create_task(self._judges.work(), name="judge"),
                 group.create_task(self._refresh(), name="refresh results"),
             ]
             try:
+                await self._finish_half_written()
                 return await job(self)
             finally:
                 await self.collect_settled()
                 if self._stop_agents:  # whatever the job came to: no process of ours stays
-                    await asyncio.shield(self._keeper.stop())
+                    await asyncio.shield(self.farm.stop())
                 for task in tasks:
                     task.cancel()
 
@@ -127,10 +117,11 @@ class Master:
         """See to it that a run which may go on has agents."""
         with self.store.reader() as reader:
             found = queries.run(reader, run)
+            hosts = queries.hosts_of(reader, run)
         if environment is not None:
             self.exchanges.lend_environment(run, environment)
         if found.state in ("open", "preparing"):
-            self._keeper.want(slots=found.options.slots)
+            await self.farm.want(host.spec for host in hosts)
 
     async def rest(self, run: RunId, *, every_s: float | None = None) -> Run | None:
         """Wait until nothing of the run is under way; None when ``every_s`` is over before.
@@ -179,7 +170,7 @@ class Master:
 
     async def end_now(self) -> None:
         """Kill whatever runs and see the agents gone."""
-        await self._keeper.stop(now=True)
+        await self.farm.stop(now=True)
 
     # ---------------------------------------------------------------- what goes on by itself
 
@@ -189,8 +180,8 @@ class Master:
             self.exchanges.wake()
         if "judge" in topics:
             self._judges.wake()
-        if "agent" in topics:
-            self._keeper.wake()
+        if "host" in topics:
+            self.farm.wake()
         if "run" in topics:
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()
@@ -200,13 +191,9 @@ class Master:
             found = queries.run(reader, run)
             if found.state in AT_REST and not reader.value("run_live_attempts", run):
                 return found
-            if reader.value("hosts_usable") == 0:
-                reason = next((h.reason for h in queries.hosts(reader) if h.reason), "")
-                dead = [h for h in queries.hosts(reader) if h.state == "unreachable"]
-                if dead:
-                    raise NoHostError(
-                        reason or "no host can be used", hint="corral resume tries again"
-                    )
+            hosts = queries.hosts_of(reader, run)
+        if hosts and all(host.state == "unreachable" for host in hosts):
+            raise no_host(found, hosts)
         return None
 
     def _settled(self) -> set[Ending]:
@@ -258,6 +245,11 @@ class Master:
         self.blobs.sweep(used)
 
 
-def usable_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def no_host(run: Run, hosts: Sequence[RunHost]) -> NoHostError:
+    """Say that no host of a run can be used, and why."""
+    reason, _, hint = hosts[0].reason.partition("\n")
+    if len(hosts) == 1:
+        return NoHostError(reason, hint=f"{hint or 'mend it'}; then: corral resume {run.name}")
+    return NoHostError(
+        f"none of {len(hosts)} hosts can be used", hint=f"mend them; then: corral resume {run.name}"
+    )

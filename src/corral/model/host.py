@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from corral.ids import HostId, Incarnation
 from corral.model.base import Frozen
 
@@ -24,7 +26,8 @@ class Host(Frozen, frozen=True, kw_only=True):
     id: HostId
     name: str
     state: HostState
-    reason: str  # why it is unreachable or quarantined; else ""
+    reason: str  # why it is unreachable, suspect, lost or quarantined; else ""
+    note: str  # what is odd about it though it works; else ""
     slots: int
     cores: int
     running: int  # attempts on it now
@@ -53,8 +56,26 @@ class HostSpec(Frozen, frozen=True, kw_only=True):
     port: int | None = None
     slots: int | None = None  # tasks at once; None = its usable cores
     tags: tuple[str, ...] = ()
-    env: dict[str, str] = {}  # on top of what a login there has
+    env: dict[str, str] = msgspec.field(default_factory=dict)  # on top of what a login there has
     setup: str = ""  # shell lines run once before; what they export is what tasks see
     python: str | None = None  # the interpreter; None = look for one
     workdir: str | None = None  # base of the work folder; None = the first place that will do
     ssh: str | None = None  # the ssh program with options; None = the command's
+
+    @property
+    def is_here(self) -> bool:
+        """Say whether it is this machine, reached without ssh."""
+        return self.host == LOCAL and self.user is None and self.port is None
+
+
+LOCAL_SPEC = HostSpec(name=LOCAL, host=LOCAL)
+
+
+class RunHost(Frozen, frozen=True, kw_only=True):
+    """A host that a run may use."""
+
+    name: str
+    state: HostState
+    reason: str
+    note: str
+    spec: HostSpec

@@ -19,6 +19,7 @@ import msgspec
 from corral.ids import RunId
 from corral.model.base import Frozen
 from corral.model.command import Command
+from corral.model.host import LOCAL_SPEC, HostSpec
 
 RunState = Literal["preparing", "open", "paused", "halted", "cancelled", "done"]
 TaskState = Literal["waiting", "active", "done", "failed", "cancelled", "skipped", "parked", "held"]
@@ -69,6 +70,7 @@ class Submission(Frozen, frozen=True, kw_only=True):
     inputs: tuple[Input, ...] = ()
     value_inputs: tuple[Input, ...] = ()
     options: Options
+    hosts: tuple[HostSpec, ...] = (LOCAL_SPEC,)  # that may work for it
     fresh: bool = False  # start a new generation even if nothing changed
     detached: bool = False  # goes on without a follower
 

@@ -40,13 +40,13 @@ def lease_size(
     return max(0, min(wanted - held, waiting))
 
 
-def usable_slots(*, slots: int, proven: bool, successes: int, hosts: int) -> int:
+def usable_slots(*, slots: int, probation: bool, successes: int, hosts: int) -> int:
     """Say how many slots of a host may be used now.
 
     A new host among several starts with one and doubles with its successes, so that one that only
-    fails costs little. A host that is alone, or ``proven`` (a task has run on it for a while
-    without failing), has all.
+    fails costs little; one on ``probation`` after its quarantine has one. A host that is alone has
+    all.
     """
-    if hosts <= 1 or proven:
+    if hosts <= 1:
         return slots
-    return min(slots, max(1, 2 * successes))
+    return 1 if probation else min(slots, max(1, 2 * successes))

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, TypeVar
 
 from corral.clock import SystemClock
+from corral.fleet.base import Doors
 from corral.master.master import Master
 from corral.server import auth
 from corral.server.agents import AgentChannel
@@ -54,12 +55,11 @@ def routes(master: Master) -> Starlette:
     return app
 
 
-class App:
-    """Tells agents from users: who comes by a unix socket speaks the agents' channel only."""
+class UserDoor:
+    """The application behind the master's own port: users only, each with the user's token."""
 
     def __init__(self, master: Master) -> None:
         self._master = master
-        self._agents = AgentChannel(master)
         self._users: Starlette | None = None  # made when the first user comes: import time
         self._secret = master.folder.secret
         self.address = ""
@@ -67,9 +67,7 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        if scope["path"].startswith("/agent/"):
-            await self._agents(scope, receive, send)
-        elif auth.is_user(scope["headers"], self._secret, self.address):
+        if auth.is_user(scope["headers"], self._secret, self.address):
             if self._users is None:
                 self._users = routes(self._master)
             await self._users(scope, receive, send)
@@ -84,12 +82,16 @@ async def serve(folder: StateFolder, store: Store, job: Callable[[Master], Await
     async def listen(place: Path) -> Callable[[], None]:
         return await opened[0].open_unix(place / "sock")
 
-    master = Master(folder, store, clock=SystemClock(), listen=listen)
-    app = App(master)
-    listener = Listener(app)
-    opened.append(listener)
-    port = await listener.open_tcp(HOST)
-    app.address = f"{HOST}:{port}"
+    def connect() -> asyncio.Protocol:
+        return opened[0].connection()
+
+    master = Master(folder, store, clock=SystemClock(), doors=Doors(listen, connect))
+    agents = Listener(AgentChannel(master))
+    opened.append(agents)
+    door = UserDoor(master)
+    users = Listener(door)
+    port = await users.open_tcp(HOST)
+    door.address = f"{HOST}:{port}"
     folder.announce(MasterAddress(pid=os.getpid(), host=HOST, port=port))
     try:
         return await master.run(job)
@@ -97,7 +99,8 @@ async def serve(folder: StateFolder, store: Store, job: Callable[[Master], Await
         folder.retire()
         master.exchanges.close()
         await asyncio.sleep(LAST_WORDS_S)
-        listener.close()
+        users.close()
+        agents.close()
 
 
 async def _refuse(send: Send) -> None:

@@ -46,7 +46,7 @@ class Listener:
 
     async def open_tcp(self, host: str) -> int:
         """Listen on a free port of ``host``; gives the port."""
-        server = await asyncio.get_running_loop().create_server(self._connection, host, 0)
+        server = await asyncio.get_running_loop().create_server(self.connection, host, 0)
         self._listening.append(server)
         port: int = server.sockets[0].getsockname()[1]
         return port
@@ -60,7 +60,7 @@ class Listener:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             server = await asyncio.get_running_loop().create_unix_server(
-                self._connection, f"/proc/self/fd/{folder}/{path.name}"
+                self.connection, f"/proc/self/fd/{folder}/{path.name}"
             )
         finally:
             os.close(folder)
@@ -80,7 +80,8 @@ class Listener:
         for connection in list(self._server.server_state.connections):
             connection.shutdown()
 
-    def _connection(self) -> HttpToolsProtocol:
+    def connection(self) -> HttpToolsProtocol:
+        """Make the listener's end of one connection."""
         return HttpToolsProtocol(
             config=self._config, server_state=self._server.server_state, app_state={}
         )

@@ -162,17 +162,71 @@ update host set slots = ?2 where id = ?1
 -- What its agent found there.
 update host set facts = ?2 where id = ?1
 
+-- host_spec --
+-- How it is reached, as the latest command has it.
+update host set spec = ?2 where id = ?1
+
+-- host_note --
+-- What is odd about it though it works.
+update host set note = ?2 where name = ?1 and note != ?2
+
+-- host_expect --
+-- It is about to be tried: what kept it away may be over.
+update host set state = 'joining', reason = ''
+where name = ?1 and state in ('new', 'unreachable', 'gone')
+
+-- host_prove --
+-- It has succeeded: its probation is over.
+update host set state = 'up', reason = '' where id = ?1 and state = 'probation'
+
+-- host_suspect --
+-- Nothing is heard of it: id, why.
+update host set state = 'suspect', reason = ?2
+where id = ?1 and state in ('joining', 'probation', 'up')
+
+-- host_probe --
+-- A quarantined host may show that it works.
+update host set state = 'probation' where id = ?1 and state = 'quarantined'
+
 -- hosts_usable --
--- Hosts that take work or may soon.
-select count(*) from host where state in ('joining', 'probation', 'up', 'suspect')
+-- Hosts of a run that take work or may soon.
+select count(*) from host_run u join host h on h.id = u.host_id
+where u.run_id = ?1 and u.wanted and h.state in ('joining', 'probation', 'up', 'suspect')
+
+-- hosts_silent --
+-- Whether any host is suspect.
+select exists (select 1 from host where state = 'suspect')
+
+-- hosts_quarantined --
+-- id, name.
+select id, name from host where state = 'quarantined'
+
+-- hosts_of_run --
+-- The hosts that a run may use: name, state, reason, note, spec.
+select h.name, h.state, h.reason, h.note, h.spec from host_run u join host h on h.id = u.host_id
+where u.run_id = ?1 and u.wanted order by h.id
+
+-- hosts_known --
+-- Every host: name, state, reason, note, spec.
+select name, state, reason, note, spec from host order by id
+
+-- run_forget_hosts --
+-- The next command says which hosts the run may use.
+update host_run set wanted = 0 where run_id = ?1
+
+-- host_run_want --
+-- The run may use a host: host_id, run_id.
+insert into host_run (host_id, run_id, wanted) values (?1, ?2, 1)
+on conflict do update set wanted = 1
 
 -- agent_new --
 -- incarnation, host_id, folder, slots, started.
 insert into agent (incarnation, host_id, folder, slots, started) values (?1, ?2, ?3, ?4, ?5)
 
 -- agent_get --
--- host_id, host's name, state, request, slots, host's state.
-select a.host_id, h.name, a.state, a.request, a.slots, h.state, a.folder from agent a
+-- host_id, host's name, state, request, slots, host's state, folder, slots that the user gave the host.
+select a.host_id, h.name, a.state, a.request, a.slots, h.state, a.folder,
+    json_extract(h.spec, '$.slots') from agent a
 join host h on h.id = a.host_id where a.incarnation = ?1
 
 -- agents_live --
@@ -188,6 +242,10 @@ where incarnation = ?1 and request < ?2 and state != 'ended'
 -- agent_slots --
 -- Slots of an agent.
 update agent set slots = ?2 where incarnation = ?1
+
+-- agent_folder --
+-- Where it lives on its host.
+update agent set folder = ?2 where incarnation = ?1
 
 -- agent_end --
 -- It is gone.
@@ -296,8 +354,9 @@ update task set state = 'failed', reason = ?2, charged = charged + ?3
 where id = ?1 and state in ('active', 'waiting')
 
 -- runs_waiting --
--- Runs that have something to hand out, those with least under way first.
+-- Runs that have something to hand out to a host, those with least under way first.
 select r.id, r.generation, g.submission, w.n, g.typical_s, g.successes from run r
+join host_run u on u.run_id = r.id and u.host_id = ?1 and u.wanted
 join generation g on g.run_id = r.id and g.number = r.generation
 join run_count w on w.run_id = r.id and w.generation = r.generation and w.state = 'waiting'
 left join run_count a on a.run_id = r.id and a.generation = r.generation and a.state = 'active'
@@ -314,6 +373,31 @@ where t.run_id = ?1 and t.state = 'waiting' and (
     or (select count(distinct a.host_id) from attempt a where a.task_id = t.id
         and a.outcome in ('failed', 'rejected') and a.epoch = t.epoch) >= ?3)
 order by t.position limit ?4
+
+-- tasks_silent --
+-- Tasks that only silent hosts have, for another one: host_id, limit.
+select t.id, t.number, t.attempts, t.epoch, 'straggler', t.generation, t.run_id from host s
+join attempt a on a.host_id = s.id and a.state in ('leased', 'running')
+join task t on t.id = a.task_id and t.state = 'active' and t.epoch = a.epoch
+join run r on r.id = t.run_id and r.generation = t.generation and r.state = 'open'
+join host_run u on u.run_id = r.id and u.host_id = ?1 and u.wanted
+where s.state = 'suspect' and s.id != ?1 and not exists (
+    select 1 from attempt x join host h on h.id = x.host_id
+    where x.task_id = t.id and x.epoch = t.epoch and (
+        (x.state in ('leased', 'running', 'reported') and h.state != 'suspect')
+        or (x.host_id = ?1 and x.outcome in ('failed', 'rejected'))))
+group by t.id order by t.id limit ?2
+
+-- task_twin --
+-- It is handed out once more while an attempt of it is under way.
+update task set attempts = attempts + 1 where id = ?1 and state = 'active'
+
+-- attempts_still_wanted --
+-- Which of these tickets (a JSON list) were given up while their agent (?2) goes on with them, and may still give the task's result.
+select a.ticket from json_each(?1) j cross join attempt a cross join task t cross join run r
+where a.ticket = j.value and t.id = a.task_id and r.id = t.run_id and a.incarnation = ?2
+    and a.outcome = 'lost' and not a.kill and a.epoch = t.epoch and t.generation = r.generation
+    and t.state in ('waiting', 'active', 'failed', 'parked') and r.state != 'cancelled'
 
 -- leases --
 -- What the reply to exchange ?2 of an agent carries.
@@ -369,9 +453,9 @@ select successes, blamed, streak from host_run where host_id = ?1 and run_id = ?
 select exists (select 1 from host_run where run_id = ?2 and host_id != ?1 and successes > 0)
 
 -- hosts_untried --
--- Usable hosts other than ?2 that have not failed the task.
-select count(*) from host h
-where h.state in ('joining', 'probation', 'up', 'suspect') and h.id != ?2 and not exists (
+-- Usable hosts of a run (?4) other than ?2 that have not failed the task.
+select count(*) from host_run u join host h on h.id = u.host_id
+where u.run_id = ?4 and u.wanted and h.state in ('joining', 'probation', 'up', 'suspect') and h.id != ?2 and not exists (
     select 1 from attempt a where a.task_id = ?1 and a.host_id = h.id
         and a.outcome in ('failed', 'rejected') and a.epoch = ?3)
 
@@ -541,12 +625,15 @@ left join host h on h.id = a.host_id
 where t.id = ?1
 
 -- hosts --
--- Every host with what it did.
-select h.id, h.name, h.state, h.reason, h.slots, h.facts,
+-- Every host with what it did: run_id (null: all).
+select h.id, h.name, h.state, h.reason, h.note, h.slots, h.facts,
     (select count(*) from attempt a where a.host_id = h.id and a.state in ('leased', 'running')),
     (select coalesce(sum(successes), 0) from host_run u where u.host_id = h.id),
     (select coalesce(sum(blamed), 0) from host_run u where u.host_id = h.id)
-from host h order by h.id
+from host h
+where ?1 is null
+    or h.id in (select host_id from host_run where run_id = ?1 and (wanted or successes or blamed))
+order by h.id
 
 -- events --
 -- Decisions about a run, the latest first: run_id (null: all), limit.

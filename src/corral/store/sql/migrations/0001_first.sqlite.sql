@@ -110,9 +110,11 @@ create table host (
         check (state in ('new', 'joining', 'probation', 'up', 'suspect', 'lost', 'quarantined',
                          'draining', 'gone', 'unreachable')),
     reason text not null default '',
+    note text not null default '',          -- what is odd about it though it works
     unclean text not null default '',       -- processes that could not be killed
     keeper integer,                         -- the master that holds its connection
     slots integer not null default 1,
+    spec text not null default '{}',        -- JSON of model.host.HostSpec: how it is reached
     facts text not null default '{}'        -- JSON of protocol.Facts
 );
 
@@ -122,7 +124,7 @@ create table agent (
     state text not null default 'starting' check (state in ('starting', 'up', 'ended')),
     request integer not null default 0,     -- the newest exchange number that counted
     folder text not null default '',
-    slots integer not null default 1,
+    slots integer not null default 1,       -- 0: as many as its host has cores, once that is known
     started real not null,
     ended real
 ) without rowid;
@@ -186,15 +188,17 @@ create table file (
     primary key (attempt_id, n)
 ) without rowid;
 
--- how a host did in a run, for blame
+-- which hosts a run may use, and how each did in it, for blame
 create table host_run (
     host_id integer not null references host (id) on delete cascade,
     run_id integer not null references run (id) on delete cascade,
+    wanted integer not null default 0,      -- the latest command names it
     successes integer not null default 0,
     blamed integer not null default 0,      -- failures blamed on the host
     streak integer not null default 0,      -- failures since its last success
     primary key (host_id, run_id)
 ) without rowid;
+create index host_of_run on host_run (run_id) where wanted;
 
 -- failures of a generation by kind, for telling a bad command from a bad host
 create table failure_count (

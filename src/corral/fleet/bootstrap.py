@@ -1,0 +1,81 @@
+"""What is said to a host so that the agent's program runs there, though nothing is installed.
+
+The remote command is fixed: it finds a Python and has it read the program from stdin, where the
+secrets travel too. It must mean the same to every login shell (sh, csh, fish): one line, in single
+quotes, without any ``'``, ``!`` or backslash. First it says `SHELL`, so that what answers is known
+to be our command; only then anything is sent. The program's answer follows a mark which nothing
+that merely echoes its input can say; so a noisy start-up file does no harm.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import re
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from corral import agent
+from corral.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SHELL = b"corral-shell"
+NO_PYTHON = b"corral-no-python"  # followed by those that were found and are too old
+PYTHONS = (
+    "python3 /usr/libexec/platform-python /usr/bin/python3 /usr/local/bin/python3"
+    " /usr/bin/python3.[0-9] /usr/bin/python3.[0-9][0-9]"
+    " /usr/local/bin/python3.[0-9] /usr/local/bin/python3.[0-9][0-9]"
+    " /opt/*/bin/python3 /opt/homebrew/bin/python3 ~/*conda*/bin/python3 ~/.pyenv/versions/*/bin/python3"
+    " ~/.local/bin/python3"
+)
+_PATH = re.compile(r"[\w./~+-]+")
+_READ = (  # no quotes in it; the name and the mode of what is compiled are its first two words
+    "import sys;sys.version_info<(3,6)and sys.exit(9);f=sys.stdin.buffer;"
+    "SOURCE=f.read(int(f.readline()));c=compile(SOURCE,*sys.argv[1:3]);del sys.argv[1:3];exec(c)"
+)
+
+
+def command(python: str | None, verb: str) -> str:
+    """Write the remote command; ``python`` is the host's own choice, None looks for one.
+
+    Raises:
+        UsageError: The path could not be written for every shell.
+    """
+    if python is not None and not _PATH.fullmatch(python):
+        raise UsageError(
+            f"python = {python!r}: is no plain path", hint="letters, digits and ./_~+-"
+        )
+    tries = (
+        f"for p in {python or PYTHONS}; do command -v $p >/dev/null 2>&1 || continue; "
+        f'$p -I -S -c "{_READ}" agent.py exec {verb}; r=$?; '
+        'case $r in 2|9|126|127) old="$old $p";; *) exit $r;; esac; done; '
+    )
+    return f"exec sh -c 'echo {SHELL.decode()}; {tries}echo {NO_PYTHON.decode()} $old'"
+
+
+class Payload:
+    """What goes to the program's stdin, and the mark that leads its answer."""
+
+    def __init__(self, words: Mapping[str, Any]) -> None:
+        challenge = secrets.token_hex(16)
+        self.mark = b"corral " + hashlib.sha256(challenge.encode()).hexdigest().encode()
+        self._words = json.dumps({**words, "challenge": challenge})
+
+    def whole(self) -> bytes:
+        """Give all of it: the length of the source, the source, a line of JSON."""
+        source = _source()
+        return b"%d\n" % len(source) + source + self.line()
+
+    def line(self) -> bytes:
+        """Give the line of JSON alone, for a program that is there."""
+        return self._words.encode() + b"\n"
+
+
+@functools.cache
+def _source() -> bytes:
+    """Read the agent's program."""
+    return Path(agent.__file__).read_bytes()

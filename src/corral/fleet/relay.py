@@ -1,0 +1,291 @@
+"""The master's end of a login: what the host says first, then the connections it carries.
+
+A login's stdin and stdout carry frames ``(stream, length, bytes)``, the two numbers in four bytes
+each, big endian; at most `FRAME` bytes, none = this side has ended the stream. Streams are opened by
+the host's relay, numbered upward; each is joined to the master's listener as a connection of its
+own. Streams take turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from corral.agent import FRAME, FRAME_HEAD
+from corral.fleet import bootstrap
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from corral.fleet.bootstrap import Payload
+
+NOISE = 1 << 20  # bytes that a start-up file may print before our command is heard
+MOST_STREAMS = 64  # an agent opens three
+STREAM_BYTES = 80 << 20  # not yet taken by the listener; more than any honest request
+PENDING = 256 << 10  # bytes handed to the login's pipe ahead of what it took
+
+
+class Login(asyncio.Protocol):
+    """One login as it is spoken with, over the socket that is its stdin and stdout."""
+
+    def __init__(
+        self,
+        payload: Payload,
+        *,
+        connect: Callable[[], asyncio.Protocol] | None,
+        committed: Callable[[], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.answer: asyncio.Future[dict[str, Any] | None] = loop.create_future()
+        """What the agent's program says; None if the login ended before it did."""
+        self.over = asyncio.Event()  # the login has closed its end
+        self.reached = False  # our command runs there
+        self.old_pythons: str | None = None  # no Python will do; those that are too old
+        self.noise = bytearray()  # what was said before
+        self._payload = payload
+        self._connect = connect
+        self._committed = committed
+        self._on_reached: Callable[[], None] | None = None
+        self._inbox = bytearray()
+        self._streams: dict[int, Stream] = {}
+        self._turns: deque[Stream] = deque()  # streams that have something to send
+        self._transport: asyncio.Transport | None = None
+        self._blocked = False
+
+    def when_reached(self, call: Callable[[], None]) -> None:
+        """Call once our command runs on the host."""
+        if self.reached:
+            call()
+        else:
+            self._on_reached = call
+
+    # ---------------------------------------------------------------- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.set_write_buffer_limits(high=PENDING)
+
+    def data_received(self, data: bytes) -> None:
+        self._inbox += data
+        while not self.answer.done():
+            if not self._read_line():
+                return
+        self._read_frames()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self.noise += self._inbox
+        self._finish(None)
+        for stream in list(self._streams.values()):
+            stream.lose()
+        self._streams.clear()
+        self.over.set()
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        self._pump()
+
+    # ---------------------------------------------------------------- the first words
+
+    def _read_line(self) -> bool:
+        """Take one line of what comes before the frames; False if there is none yet."""
+        line, newline, rest = bytes(self._inbox).partition(b"\n")
+        if not newline:
+            if len(self._inbox) > NOISE:
+                self.close()
+            return False
+        self._inbox = bytearray(rest)
+        line = line.rstrip(b"\r")
+        if line.startswith(self._payload.mark):
+            self._finish(_decode(line[len(self._payload.mark) :]))
+        elif line.endswith(bootstrap.SHELL) and not self.reached:
+            self.reached = True
+            self._committed()
+            if self._on_reached is not None:
+                self._on_reached()
+            self._write(self._payload.whole())
+        elif line.startswith(bootstrap.NO_PYTHON):
+            self.old_pythons = line[len(bootstrap.NO_PYTHON) :].decode(errors="replace").strip()
+            self.close()
+        else:
+            self.noise += line + b"\n"
+        return True
+
+    def _finish(self, said: dict[str, Any] | None) -> None:
+        if not self.answer.done():
+            self.answer.set_result(said)
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    # ---------------------------------------------------------------- frames
+
+    def _read_frames(self) -> None:
+        inbox = memoryview(bytes(self._inbox))
+        start = 0
+        while len(inbox) - start >= FRAME_HEAD:
+            number = int.from_bytes(inbox[start : start + 4], "big")
+            size = int.from_bytes(inbox[start + 4 : start + 8], "big")
+            end = start + FRAME_HEAD + size
+            if size > FRAME:
+                self.close()  # not our relay's words
+                return
+            if len(inbox) < end:
+                break
+            self._deliver(number, bytes(inbox[start + FRAME_HEAD : end]))
+            start = end
+        self._inbox = bytearray(inbox[start:])
+
+    def _deliver(self, number: int, data: bytes) -> None:
+        stream = self._streams.get(number)
+        if stream is None:
+            if not data or self._connect is None or len(self._streams) >= MOST_STREAMS:
+                return
+            stream = self._streams[number] = Stream(number, self)
+            stream.join(self._connect())
+        if data:
+            stream.receive(data)
+        else:
+            del self._streams[number]
+            stream.lose()
+
+    def ready(self, stream: Stream) -> None:
+        """A stream has something to send."""
+        if stream not in self._turns:
+            self._turns.append(stream)
+        self._pump()
+
+    def ended(self, number: int) -> None:
+        """A stream was closed on this side; all that it had to say has been sent."""
+        if self._streams.pop(number, None) is not None:
+            self._frame(number, b"")
+
+    def _pump(self) -> None:
+        """Send a frame of each stream in turn, as long as the login takes them."""
+        while self._turns and not self._blocked:
+            stream = self._turns.popleft()
+            piece = stream.take(FRAME)
+            if piece:
+                self._frame(stream.number, piece)
+            if stream.pending:
+                self._turns.append(stream)
+            elif stream.is_closing():
+                stream.end()
+
+    def _frame(self, number: int, data: bytes) -> None:
+        self._write(number.to_bytes(4, "big") + len(data).to_bytes(4, "big") + data)
+
+
+class Stream(asyncio.Transport):
+    """One carried connection, as a transport: what the listener's protocol speaks to."""
+
+    def __init__(self, number: int, login: Login) -> None:
+        super().__init__()
+        self.number = number
+        self.pending = bytearray()  # to the host
+        self._login = login
+        self._protocol: asyncio.Protocol | None = None
+        self._inbox = bytearray()  # from the host, while the listener takes nothing
+        self._paused = False
+        self._closing = False
+        self._lost = False
+
+    def join(self, protocol: asyncio.Protocol) -> None:
+        """Begin to speak with the listener."""
+        self._protocol = protocol
+        protocol.connection_made(self)
+
+    def receive(self, data: bytes) -> None:
+        """Hand on what came from the host."""
+        if self._paused:
+            self._inbox += data
+            if len(self._inbox) > STREAM_BYTES:
+                self.abort()
+        elif self._protocol is not None and not self._lost:
+            self._protocol.data_received(data)
+
+    def take(self, most: int) -> bytes:
+        """Take what is to be sent next."""
+        piece = bytes(self.pending[:most])
+        del self.pending[:most]
+        return piece
+
+    def end(self) -> None:
+        """Close for good, everything having been sent."""
+        self._login.ended(self.number)
+        self.lose()
+
+    def lose(self) -> None:
+        """The other side is gone."""
+        if self._lost:
+            return
+        self._lost = self._closing = True
+        self.pending.clear()
+        if self._protocol is not None:
+            self._protocol.connection_lost(None)
+
+    # ---------------------------------------------------------------- asyncio.Transport
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        if not self._closing:
+            self.pending += data
+            self._login.ready(self)
+
+    def pause_reading(self) -> None:
+        self._paused = True
+
+    def resume_reading(self) -> None:
+        self._paused = False
+        if self._inbox:
+            data, self._inbox = bytes(self._inbox), bytearray()
+            self.receive(data)
+
+    def is_reading(self) -> bool:
+        return not self._paused
+
+    def close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._login.ready(self)
+
+    def abort(self) -> None:
+        self._closing = True
+        self.pending.clear()
+        self._login.ready(self)
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        assert self._protocol is not None
+        return self._protocol
+
+
+def _decode(text: bytes) -> dict[str, Any]:
+    """Read the answer; one that is no JSON object is shown as the error it is."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        said = None
+    if isinstance(said, dict):
+        return said
+    return {"error": f"its agent gave no answer but {text[:80]!r}"}

@@ -1,0 +1,250 @@
+"""How an agent starts on another machine: one login by the OpenSSH program, which is the channel.
+
+So the user's ssh_config, jump hosts, keys, tokens and known_hosts count. See docs/protocol.md,
+"Over a login".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+import socket
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from corral.fleet import bootstrap, diagnosis
+from corral.fleet.base import AgentStart, LaunchError
+from corral.fleet.bootstrap import Payload
+from corral.fleet.relay import Login
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping
+
+    from corral.fleet.base import Doors
+    from corral.fleet.gate import Gates
+    from corral.model.host import HostSpec
+
+SSH = "ssh"
+OPTIONS = (
+    "-T", "-x", "-a",  # no terminal, no forwarding of X or the agent
+    "-o", "BatchMode=yes",
+    "-o", "ConnectTimeout=10",
+    "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3",
+    "-o", "ControlMaster=no",  # a connection the user holds open is used, none is left behind
+    "-o", "PermitLocalCommand=no",
+)  # fmt: skip
+ANSWER_S = 180.0  # from the login to the agent's word: a host's setup may take 120 s of it
+LOGIN_S = 40.0  # to be let in: ConnectTimeout for each jump, keys, a slow start-up file
+GOODBYE_S = 2.0  # ssh ends by itself when the host has hung up
+STDERR = 16384  # bytes kept of what ssh says
+
+
+class SshChannel:
+    """See `corral.fleet.base.Channel`."""
+
+    def __init__(self, process: _Process, login: Login, said: Mapping[str, Any]) -> None:
+        self.folder = str(said["folder"])
+        self.collects = bool(said.get("collects"))
+        self._process = process
+        self._login = login
+
+    async def ended(self) -> None:
+        await self._login.over.wait()
+
+    async def close(self) -> None:
+        self._login.close()
+        await self._process.end()
+
+
+class SshLauncher:
+    """See `corral.fleet.base.Launcher`."""
+
+    def __init__(self, spec: HostSpec, *, doors: Doors | None, gates: Gates) -> None:
+        self._spec = spec
+        self._doors = doors
+        self._gates = gates
+        self._ssh = shlex.split(spec.ssh or SSH)
+
+    async def start(self, what: AgentStart, *, committed: Callable[[], None]) -> SshChannel:
+        channel = await self._join(msgspec.to_builtins(what), committed)
+        assert channel is not None, "only attach may find nothing"
+        return channel
+
+    async def attach(self, what: AgentStart) -> SshChannel | None:
+        return await self._join(msgspec.to_builtins(what) | {"attach": True}, _nothing)
+
+    async def ask(self, verb: str, words: Mapping[str, Any]) -> dict[str, Any]:
+        payload = Payload(words)
+        async with self._login(verb, payload, _nothing, carries=False) as (process, login):
+            return await self._answer(process, login)
+
+    async def _join(
+        self, words: dict[str, Any], committed: Callable[[], None]
+    ) -> SshChannel | None:
+        payload = Payload(words)
+        async with self._login("join", payload, committed, carries=True) as (process, login):
+            said = await self._answer(process, login)
+            if said.get("gone"):
+                return None
+            process.keep()
+            return SshChannel(process, login, said)
+
+    @contextlib.asynccontextmanager
+    async def _login(
+        self, verb: str, payload: Payload, committed: Callable[[], None], *, carries: bool
+    ) -> AsyncGenerator[tuple[_Process, Login]]:
+        """Log in, as one of few at once; at the end ssh is gone unless it is to be kept."""
+        connect = self._doors.connect if carries and self._doors is not None else None
+        login = Login(payload, connect=connect, committed=committed)
+        words = [*self._ssh, *OPTIONS, *_destination(self._spec)]
+        command = bootstrap.command(self._spec.python, verb)
+        async with self._gates.enter(self._spec, self._ssh):
+            process = await _Process.start([*words, command], login, self._spec.name)
+            try:
+                yield process, login
+            finally:
+                if not process.kept:
+                    login.close()
+                    await process.end()
+
+    async def _answer(self, process: _Process, login: Login) -> dict[str, Any]:
+        """Wait for what the agent's program says.
+
+        Raises:
+            LaunchError: It says why it cannot, or nothing.
+        """
+        try:
+            async with asyncio.timeout(LOGIN_S) as patience:
+                login.when_reached(lambda: patience.reschedule(_now() + ANSWER_S))
+                said = await asyncio.shield(login.answer)
+        except TimeoutError:
+            raise self._silent(login) from None
+        if said is None:
+            raise await self._ended(process, login)
+        if "error" in said:
+            raise LaunchError(
+                f"{self._spec.name}: {said['error']}",
+                hint=str(said.get("hint") or "") or None,
+                nothing_left=True,
+            )
+        return said
+
+    def _silent(self, login: Login) -> LaunchError:
+        if login.reached:
+            return LaunchError(
+                f"{self._spec.name}: its agent does not answer within {ANSWER_S:.0f} s",
+                hint="is it overloaded, or its disk hanging?", retryable=True,
+            )  # fmt: skip
+        return LaunchError(
+            f"{self._spec.name}: the login takes longer than {LOGIN_S:.0f} s",
+            hint=diagnosis.HINT_ALONE.format(host=self._spec.name, ssh=shlex.join(self._ssh)),
+            retryable=True,
+        )
+
+    async def _ended(self, process: _Process, login: Login) -> LaunchError:
+        """Explain a login that ended without an answer."""
+        code = await process.end()
+        name, ssh = self._spec.name, shlex.join(self._ssh)
+        if login.old_pythons is not None:
+            return diagnosis.no_python(name, too_old=login.old_pythons, chosen=self._spec.python)
+        if code == SSH_FAILED or code < 0:
+            return diagnosis.ssh_failed(name, ssh=ssh, code=code, stderr=process.stderr)
+        if not login.reached:
+            noise = login.noise.decode(errors="replace") or process.stderr
+            return diagnosis.other_command(name, ssh=ssh, noise=noise, code=code)
+        return diagnosis.program_failed(name, stderr=process.stderr, code=code)
+
+
+SSH_FAILED = 255  # ssh's own failure; else it ends as the remote command did
+
+
+class _Process(asyncio.Protocol):
+    """The ssh process; as a protocol, it reads what ssh says on stderr."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._said = bytearray()
+        self._closed = asyncio.Event()
+        self.kept = False
+
+    @classmethod
+    async def start(cls, words: list[str], login: Login, name: str) -> _Process:
+        """Start ssh with one socket as its stdin and stdout, in a session of its own.
+
+        The session keeps the terminal's Ctrl-C away from it: to drain, the connection is needed.
+
+        Raises:
+            LaunchError: There is no such program.
+        """
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        mine, its = socket.socketpair()
+        with theirs, its:
+            try:
+                process = subprocess.Popen(  # noqa: ASYNC220  (a vfork: a millisecond)
+                    words,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=its.fileno(),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                ours.close()
+                mine.close()
+                raise LaunchError(
+                    f"{name}: cannot start {words[0]}: {error.strerror}",
+                    hint="install OpenSSH's client, or set --ssh",
+                ) from error
+        one = cls(process)
+        await loop.create_connection(lambda: one, sock=mine)
+        await loop.create_connection(lambda: login, sock=ours)
+        return one
+
+    def keep(self) -> None:
+        """Have it outlive its start."""
+        self.kept = True
+
+    @property
+    def stderr(self) -> str:
+        return self._said.decode(errors="replace")
+
+    def data_received(self, data: bytes) -> None:
+        self._said += data
+        del self._said[: max(0, len(self._said) - STDERR)]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        self._closed.set()
+
+    async def end(self) -> int:
+        """See it gone, by force if need be; gives its exit code."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
+                await self._closed.wait()  # it has closed its stderr: it is ending
+        if not self._closed.is_set():
+            self._process.kill()
+        return await asyncio.to_thread(self._reap)
+
+    def _reap(self) -> int:
+        try:
+            return self._process.wait(GOODBYE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+
+def _destination(spec: HostSpec) -> list[str]:
+    words = [] if spec.port is None else ["-p", str(spec.port)]
+    words += [] if spec.user is None else ["-l", spec.user]
+    return [*words, "--", spec.host or spec.name]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _nothing() -> None:
+    """Nobody needs to know that the host is about to be told."""

@@ -1,0 +1,187 @@
+"""All the hosts of a master: who keeps which, and whose silence counts.
+
+A host gets a keeper when a run that may use it is served, and keeps it until the master ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from corral.engine import queries, upkeep
+from corral.fleet.gate import Gates
+from corral.fleet.local import LocalLauncher
+from corral.fleet.ssh import SshLauncher
+from corral.ids import HostId, Incarnation
+from corral.master.hostkeeper import HostKeeper
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from corral.clock import Clock
+    from corral.fleet.base import Doors, Launcher
+    from corral.master.exchanges import Exchanges
+    from corral.model.host import HostSpec
+    from corral.store.base import Store
+    from corral.store.folder import StateFolder
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.5  # between looks at who is silent: a quarter of a beat
+PROBE_AFTER_S = 30.0  # a quarantined host may try one task after this, then after twice as long …
+PROBE_LAST_S = 3600.0  # … up to this
+
+
+class Farm:
+    """Keeps the hosts."""
+
+    def __init__(
+        self, folder: StateFolder, store: Store, *, exchanges: Exchanges, doors: Doors, clock: Clock
+    ) -> None:
+        self._folder = folder
+        self._store = store
+        self._exchanges = exchanges
+        self._doors = doors
+        self._clock = clock
+        self._gates = Gates()
+        self._keepers: dict[str, HostKeeper] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._spoken: dict[Incarnation, str] = {}  # what its silence was last said to mean
+        self._probes: dict[HostId, Probe] = {}
+        self._news = True  # some host's state may have changed
+
+    @property
+    def left(self) -> list[str]:
+        """Name the hosts that something of ours may still be on, after `stop`."""
+        return [name for name, keeper in self._keepers.items() if keeper.left]
+
+    def adopt(self) -> None:
+        """Take over the agents of a master that ended: those that live go on, the others report."""
+        with self._store.reader() as reader:
+            agents = reader.rows("agents_live")
+            specs = {host.name: host.spec for host in queries.known_hosts(reader)}
+        for incarnation, _, host, _, _, folder, _ in agents:
+            log.info("agent adopted host=%s incarnation=%s", host, incarnation)
+            self._keeper(specs[host]).adopt(Incarnation(incarnation), folder)
+
+    def wake(self) -> None:
+        """Look again at who is quarantined."""
+        self._news = True
+
+    async def want(self, specs: Iterable[HostSpec]) -> None:
+        """Have agents on these hosts."""
+        specs = list(specs)
+        names = [spec.name for spec in specs]
+        await asyncio.wrap_future(self._store.write(upkeep.expect_hosts, names))
+        for spec in specs:
+            self._keeper(spec).want()
+
+    async def keep(self) -> None:
+        """Serve the hosts for as long as the master lives."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for keeper in self._keepers.values():
+                self._begin(keeper)
+            await self._watch()
+
+    async def stop(self, *, now: bool = False) -> None:
+        """End all agents, and see them gone as far as they can be reached."""
+        async with asyncio.TaskGroup() as group:
+            for keeper in self._keepers.values():
+                group.create_task(keeper.stop(now=now), name=f"stop {keeper.spec.name}")
+
+    def _keeper(self, spec: HostSpec) -> HostKeeper:
+        found = self._keepers.get(spec.name)
+        if found is not None and found.spec == spec:
+            return found
+        if found is not None:
+            found.respecify(spec, self._launcher(spec))
+            return found
+        keeper = HostKeeper(
+            spec,
+            store=self._store,
+            exchanges=self._exchanges,
+            launcher=self._launcher(spec),
+            clock=self._clock,
+            owner=self._folder.owner,
+            secret=self._folder.secret,
+        )
+        self._keepers[spec.name] = keeper
+        self._exchanges.crowd(len(self._keepers))
+        if self._group is not None:
+            self._begin(keeper)
+        return keeper
+
+    def _launcher(self, spec: HostSpec) -> Launcher:
+        if spec.is_here:
+            return LocalLauncher(doors=self._doors)
+        return SshLauncher(spec, doors=self._doors, gates=self._gates)
+
+    def _begin(self, keeper: HostKeeper) -> None:
+        assert self._group is not None
+        self._group.create_task(keeper.keep(), name=f"keep {keeper.spec.name}")
+
+    # ---------------------------------------------------------------- silence, and second chances
+
+    async def _watch(self) -> None:
+        before = self._clock.ticks()
+        while True:
+            await self._clock.sleep(TICK_S)
+            now = self._clock.ticks()
+            await self._judge_silence(now - before)
+            self._give_second_chances(now - before)
+            before = now
+
+    async def _judge_silence(self, passed_s: float) -> None:
+        standings = dict(self._exchanges.tick(passed_s))
+        for incarnation, standing in standings.items():
+            if self._spoken.get(incarnation) == standing:
+                continue
+            log.info("agent silent incarnation=%s standing=%s", incarnation, standing)
+            if standing == "suspect":
+                why = "nothing is heard of it"
+                await asyncio.wrap_future(
+                    self._store.write(upkeep.suspect_agent, incarnation, why=why)
+                )
+            else:
+                await asyncio.wrap_future(
+                    self._store.write(
+                        upkeep.lose_agent,
+                        incarnation,
+                        why="nothing was heard of its host for too long",
+                        now=self._clock.now(),
+                    )
+                )
+            for keeper in self._keepers.values():
+                keeper.mistrust(incarnation)
+        self._spoken = {incarnation: str(standing) for incarnation, standing in standings.items()}
+
+    def _give_second_chances(self, passed_s: float) -> None:
+        """Let quarantined hosts show with a task, ever more rarely, that they work again."""
+        if not self._probes and not self._news:
+            return
+        self._news = False
+        with self._store.reader() as reader:
+            quarantined = {HostId(row[0]) for row in reader.rows("hosts_quarantined")}
+        for host in quarantined:
+            probe = self._probes.setdefault(host, Probe())
+            if probe.due(passed_s):
+                self._store.write(upkeep.probe_host, host)
+
+
+class Probe:
+    """When a quarantined host is tried next."""
+
+    def __init__(self) -> None:
+        self._after_s = PROBE_AFTER_S
+        self._waited_s = 0.0
+
+    def due(self, passed_s: float) -> bool:
+        """Count the time in quarantine; say whether it has been long enough."""
+        self._waited_s += passed_s
+        if self._waited_s < self._after_s:
+            return False
+        self._waited_s = 0.0
+        self._after_s = min(PROBE_LAST_S, 2 * self._after_s)
+        return True
