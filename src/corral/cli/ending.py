@@ -58,6 +58,9 @@ def _say(reader: Reader, run: Run, code: int) -> None:
     talk(f"{run.name}: {', '.join(words)}")
     if counts["failed"]:
         _digest(reader, run)
+    for host in queries.hosts_of(reader, run.id):
+        if host.unclean:
+            talk(f"{host.name}: {host.unclean}")
     if run.state == "paused":
         talk(f"  paused: {plain(run.reason)}")
         talk(

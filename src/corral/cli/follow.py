@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from corral.cli import hostnews
+from corral.cli.hostnews import HostNews
 from corral.cli.output import plain, talk
 from corral.cli.progress import Progress
 from corral.client import Client
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from corral.master.master import Master
+    from corral.model.host import RunHost
     from corral.model.run import Run, Submitted
     from corral.store.folder import StateFolder
 
@@ -70,6 +73,10 @@ class Session(Protocol):
 
     async def look(self, run: RunId) -> Run:
         """Give the run as it stands."""
+        ...
+
+    async def hosts(self, run: RunId) -> list[RunHost]:
+        """Give the hosts that the run may use."""
         ...
 
     async def collect(self, run: RunId) -> None:
@@ -209,6 +216,7 @@ class _Follower:
         self._wish = wish
         self._told = told
         self._progress = Progress(quiet=wish.quiet)
+        self._news = HostNews()
         self._asked: asyncio.Queue[str] = asyncio.Queue()
         self._interrupts = 0
         self._code: int | None = None  # decided by a signal
@@ -218,7 +226,10 @@ class _Follower:
             run = await self._begin()
             if not self._wish.watch:
                 await self._session.serve(run)
-            ended = await self._wait(run)
+            try:
+                ended = await self._wait(run)
+            finally:
+                self._tell_hosts(await self._session.hosts(run), at_the_end=True)
             self._progress.clear()
             if self._code == DETACHED:
                 return 0, run
@@ -244,12 +255,27 @@ class _Follower:
             if self._code == DETACHED:
                 return await self._session.look(run)
             rested = await self._session.rest(run)
+            hosts = await self._session.hosts(run)
+            self._tell_hosts(hosts)
             if rested is not None and not self._waits_for_unpause(rested):
                 return rested
             if self._progress.due():
-                self._progress.show(rested or await self._session.look(run), note=self._note())
+                seen = rested or await self._session.look(run)
+                self._progress.show(seen, hosts=hostnews.summary(hosts), note=self._note())
             if rested is not None:
                 await asyncio.sleep(EVERY_S)
+
+    def _tell_hosts(self, hosts: list[RunHost], *, at_the_end: bool = False) -> None:
+        """Say what has become of hosts since the last look."""
+        if self._wish.quiet:
+            return
+        lines = self._news.lines(hosts)
+        if at_the_end:
+            lines += hostnews.unreached(hosts)
+        if lines:
+            self._progress.clear()
+        for line in lines:
+            talk(line)
 
     def _waits_for_unpause(self, run: Run) -> bool:
         """Say whether a paused run is worth staying for: a person may see it and unpause."""
@@ -353,6 +379,9 @@ class _Inside:
         with self._master.store.reader() as reader:
             return queries.run(reader, run)
 
+    async def hosts(self, run: RunId) -> list[RunHost]:
+        return self._master.hosts(run)
+
     async def collect(self, run: RunId) -> None:
         await self._master.collect(run)
 
@@ -386,6 +415,10 @@ class _Beside:
     async def look(self, run: RunId) -> Run:
         with self._client.reader() as reader:
             return queries.run(reader, run)
+
+    async def hosts(self, run: RunId) -> list[RunHost]:
+        with self._client.reader() as reader:
+            return queries.hosts_of(reader, run)
 
     async def collect(self, run: RunId) -> None:
         if not await self._ask(lambda: self._client.collect(run)):

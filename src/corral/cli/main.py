@@ -34,7 +34,8 @@ VERBS = {
     "stop": "Let running tasks finish, then halt the run.",
     "cancel": "Kill what runs and hand out nothing more.",
     "rm": "Delete a run and its results.",
-    "hosts": "Show what sets of hosts mean.",
+    "reap": "End and remove what corral left on hosts.",
+    "hosts": "Show hosts, check them, read sets of them.",
 }
 HIDDEN = {"_master": "master"}  # verbs that only corral itself calls, and their files
 

@@ -39,7 +39,7 @@ class Progress:
             return now - self._last_drawn >= DRAW_S
         return not self._quiet and now >= self._next_line
 
-    def show(self, run: Run, *, note: str = "") -> None:
+    def show(self, run: Run, *, hosts: str = "", note: str = "") -> None:
         """Take in the state of now, and draw it."""
         now = time.monotonic()
         ended = run.counts["done"] + run.counts["failed"]
@@ -48,11 +48,13 @@ class Progress:
             self._seen.popleft()
         if self.live:
             self._last_drawn = now
-            self._draw(line(run, self._rate(), note=note, width=_width()))
+            words = plain_line(run, self._rate(), hosts=hosts, note=note)
+            self._draw(line(run, words, width=_width()))
         else:
             self._gap = min(LONGEST_S, self._gap * 2)
             self._next_line = now + self._gap
-            print(plain_line(run, self._rate(), note=note), file=sys.stderr, flush=True)
+            words = plain_line(run, self._rate(), hosts=hosts, note=note)
+            print(words, file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         """Take the moving line away, before something else is printed."""
@@ -74,20 +76,19 @@ class Progress:
         return (after - before) / (last - first) if last > first else 0.0
 
 
-def line(run: Run, rate: float, *, note: str, width: int) -> str:
+def line(run: Run, words: str, *, width: int) -> str:
     """Write the moving line; never wider than the terminal."""
-    words = f" {plain_line(run, rate, note=note)}"
-    room = width - len(words) - 3
+    room = width - len(words) - 4
     if room < 10:
-        return words.strip()[: width - 1]
+        return words[: width - 1]
     ended = run.counts["done"] + run.counts["failed"]
     length = min(room, 30)
     filled = length * ended // max(1, run.tasks)
-    return f"[{'=' * filled}{' ' * (length - filled)}]{words}"
+    return f"[{'=' * filled}{' ' * (length - filled)}] {words}"
 
 
-def plain_line(run: Run, rate: float, *, note: str = "") -> str:
-    """Write how the run stands in words: states, rate, time left as a range."""
+def plain_line(run: Run, rate: float, *, hosts: str = "", note: str = "") -> str:
+    """Write how the run stands in words: states, rate, time left as a range, hosts."""
     counts = run.counts
     parts = [f"{run.name}: {counts['done']}/{run.tasks} done"]
     parts += [
@@ -101,8 +102,7 @@ def plain_line(run: Run, rate: float, *, note: str = "") -> str:
     elif rate > 0 and left:
         parts.append(f"{rate:.3g}/s")
         parts.append(f"{_range(left, rate)} left")
-    if note:
-        parts.append(note)
+    parts += [text for text in (hosts, note) if text]
     return ", ".join(parts)
 
 

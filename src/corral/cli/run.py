@@ -7,14 +7,14 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from corral.cli import ending, output, shipping
 from corral.cli.folder import RealFolder
-from corral.cli.hostflags import hosts_options, selected
 from corral.cli.follow import Wish, follow, start_detached, summary
+from corral.cli.hostflags import hosts_options, selected
 from corral.cli.output import talk
 from corral.cli.preview import preview
 from corral.client import Client
@@ -45,6 +45,8 @@ class Asked(Frozen, frozen=True, kw_only=True):
     file: RunFile
     name: str
     named: bool
+    heartbeat: str | None
+    lost_after: str | None
     add_env: dict[str, str]
     fresh: bool
 
@@ -74,6 +76,10 @@ class Asked(Frozen, frozen=True, kw_only=True):
 @click.option("-j", "--slots", type=int, help="Tasks at once; else one a core.")
 @click.option("--timeout", metavar="TIME", help="Kill a task after: 90, 5m, 1h.")
 @click.option("--retries", type=int, metavar="N", help="Give a failed task out N times more.")
+@click.option(
+    "--heartbeat", metavar="TIME", help="How often hosts speak (2s); off: silence is fine."
+)
+@click.option("--lost-after", metavar="TIME", help="Of silence: a host's tasks go elsewhere (60s).")
 @click.option("--env", "env", multiple=True, metavar="NAME[=V]", help="Set a variable for tasks.")
 @click.option("--shell", metavar="PATH", help="Runs a shell line; else /bin/sh.")
 @click.option("--fresh", is_flag=True, help="Start everything again, even what is done.")
@@ -198,6 +204,8 @@ def _asked(
         file=file,
         name=name,
         named=file.name is not None,
+        heartbeat=given["heartbeat"],  # type: ignore[arg-type]
+        lost_after=given["lost_after"],  # type: ignore[arg-type]
         add_env=_environment(given["env"]),  # type: ignore[arg-type]
         fresh=fresh,
     )
@@ -224,6 +232,18 @@ def _check_numbers(file: RunFile) -> None:
         raise UsageError(
             f"--retries {file.retries}: from 0", hint="--retries 2 tries thrice in all"
         )
+
+
+def _patience(heartbeat: str | None, lost_after: str | None) -> dict[str, Any]:
+    """Read how silent a host may be."""
+    found: dict[str, Any] = {}
+    if heartbeat == "off":
+        found["silence_counts"] = False
+    elif heartbeat is not None:
+        found["beat_s"] = seconds(heartbeat)
+    if lost_after is not None:
+        found["lost_after_s"] = seconds(lost_after)
+    return found
 
 
 def _declared(params: Sequence[str]) -> dict[str, str]:
@@ -279,6 +299,7 @@ def _submission(
             retries=file.retries,
             timeout_s=None if file.timeout is None else seconds(file.timeout),
             slots=file.slots,
+            **_patience(asked.heartbeat, asked.lost_after),
             out=str(out),
             out_given=file.out is not None,
             add_env=asked.add_env,

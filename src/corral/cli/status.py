@@ -8,8 +8,10 @@ import click
 
 from corral.cli import output
 from corral.cli.follow import relative
+from corral.cli.hostnews import plain_reason
 from corral.cli.output import plain
 from corral.engine import queries
+from corral.hosts import hostset
 from corral.model.run import TASK_STATES
 from corral.units import show_seconds
 
@@ -26,13 +28,34 @@ def command(run: str, *, as_json: bool) -> None:
     client = output.client()
     with client.reader() as reader:
         found = queries.find_run(reader, run)
-        hosts = queries.hosts(reader)
+        hosts = queries.hosts(reader, found)
         running = queries.running(reader, found)
     served = client.folder.master() is not None
     if as_json:
         output.print_json({"run": found, "hosts": hosts, "running": len(running), "master": served})
         return
     _show(found, hosts, served=served)
+
+
+def folded(hosts: list[Host]) -> list[str]:
+    """Describe hosts, those that stand alike in one line, the odd ones named with their reasons."""
+    alike: dict[tuple[str, int, str], list[Host]] = {}
+    for host in hosts:
+        texts = [text for text in (host.reason, host.note, host.unclean) if text]
+        oddity = "; ".join(plain_reason(host.name, text) for text in texts)
+        alike.setdefault((host.state, host.slots, oddity), []).append(host)
+    return [_folded(state, slots, oddity, group) for (state, slots, oddity), group in alike.items()]
+
+
+def _folded(state: str, slots: int, oddity: str, group: list[Host]) -> str:
+    names = hostset.fold(host.name for host in group)
+    text = f"{names}: {state}"
+    running, done = (sum(host.running for host in group), sum(host.done for host in group))
+    if state != "unreachable" or done:
+        text += (
+            f", {slots} slots{' each' if len(group) > 1 else ''}, {running} running, {done} done"
+        )
+    return text + (f": {oddity}".replace("HOST", names).replace("\n", "; try: ") if oddity else "")
 
 
 def _show(run: Run, hosts: list[Host], *, served: bool) -> None:
@@ -47,14 +70,7 @@ def _show(run: Run, hosts: list[Host], *, served: bool) -> None:
         ("a task takes", "-" if run.typical_s is None else show_seconds(run.typical_s)),
         ("results", relative(run.options.out)),
     ]
-    rows += [
-        (
-            "host",
-            f"{host.name}: {host.state}, {host.slots} slots, {host.running} running"
-            + (f", {plain(host.reason)}" if host.reason else ""),
-        )
-        for host in hosts
-    ]
+    rows += [("hosts", text) for text in folded(hosts)]
     width = max(len(head) for head, _ in rows)
     for head, text in rows:
         click.echo(f"{head.ljust(width)}  {plain(text)}")

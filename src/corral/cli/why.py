@@ -12,6 +12,7 @@ from corral.engine import queries
 from corral.units import show_seconds
 
 if TYPE_CHECKING:
+    from corral.model.host import Host
     from corral.model.run import Run
     from corral.model.task import TaskDetail
     from corral.store.base import Reader
@@ -20,13 +21,17 @@ EVENTS = 10
 
 
 @output.verb("why")
-@click.argument("run_and_task", nargs=-1, metavar="[RUN] [TASK]")
+@click.argument("run_and_task", nargs=-1, metavar="[RUN] [TASK] | HOST")
 @output.json_option
 def command(run_and_task: tuple[str, ...], *, as_json: bool) -> None:
-    """Say why task TASK of RUN is as it is; without a task, why the run is."""
+    """Say why task TASK of RUN is as it is; without a task, why the run is; or why HOST is."""
     client = output.client()
     served = client.folder.master() is not None
     with client.reader() as reader:
+        host = _host_named(reader, run_and_task)
+        if host is not None:
+            _tell_host(reader, host, as_json=as_json)
+            return
         run, number = output.run_maybe_task(reader, run_and_task)
         if number is None:
             sentences = _of_run(run, served=served)
@@ -48,6 +53,51 @@ def command(run_and_task: tuple[str, ...], *, as_json: bool) -> None:
     for event in events:
         tail = f": {event.text}" if event.text else ""
         click.echo(plain(f"  {output.when(event.at)}  {event.kind}{tail}"))
+
+
+def _host_named(reader: Reader, words: tuple[str, ...]) -> Host | None:
+    """Find the host that is meant, if a single word names one and no run."""
+    if len(words) != 1 or any(name == words[0] for _, name in reader.rows("run_names")):
+        return None
+    return next((host for host in queries.hosts(reader) if host.name == words[0]), None)
+
+
+def _tell_host(reader: Reader, host: Host, *, as_json: bool) -> None:
+    sentences = _of_host(host)
+    events = [
+        event for event in queries.events(reader, None, limit=1000) if event.host == host.name
+    ][-EVENTS:]
+    if as_json:
+        output.print_json({"host": host.name, "why": sentences, "events": events})
+        return
+    for sentence in sentences:
+        click.echo(plain(sentence))
+    for event in events:
+        click.echo(f"  {output.when(event.at)}  {event.kind}: {plain(event.text)}")
+
+
+def _of_host(host: Host) -> list[str]:
+    """Say how a host stands, and what undoes what keeps it from work."""
+    reason, _, hint = host.reason.partition("\n")
+    did = f"{host.done} results came from it, {host.failed} failures are blamed on it."
+    sentences = [f"{host.name} is {host.state}" + (f": {reason}" if reason else "") + ".", did]
+    match host.state:
+        case "quarantined":
+            sentences.append(
+                "It gets a task to prove itself after 30 s, then after ever longer; "
+                "a new run without it: corral run -x."
+            )
+        case "unreachable":
+            sentences.append(f"Try: {hint or 'mend it'}; then corral resume uses it again.")
+        case "suspect" | "lost":
+            sentences.append(
+                "Its agent is looked for again and again; what it has finished still counts then."
+            )
+        case "probation":
+            sentences.append("It has one task; if that succeeds, it is used as before.")
+        case _:
+            pass
+    return sentences + [text for text in (host.note, host.unclean) if text]
 
 
 def _of_run(run: Run, *, served: bool) -> list[str]:

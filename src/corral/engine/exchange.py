@@ -342,6 +342,7 @@ def _goodbye(tx: Tx, agent: AgentOf, now: float) -> None:
     tx.change("agent_end", agent.incarnation, now)
     if agent.host_state != "quarantined":
         tx.change("host_set", agent.host, "gone", "")
+    tx.change("host_unclean", agent.host, "")
     tx.tell("agent")
 
 

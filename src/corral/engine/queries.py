@@ -279,12 +279,13 @@ def _result(reader: Reader, row: Row) -> Result:
 
 
 def _run_host(row: Row) -> RunHost:
-    name, state, reason, note, spec = row
+    name, state, reason, note, unclean, spec = row
     return RunHost(
         name=name,
         state=state,
         reason=reason,
         note=note,
+        unclean=unclean,
         spec=HostSpec(name=name, host=name)
         if spec == "{}"
         else msgspec.json.decode(spec, type=HostSpec),
@@ -292,7 +293,7 @@ def _run_host(row: Row) -> RunHost:
 
 
 def _host(row: Row) -> Host:
-    number, name, state, reason, note, slots, facts, busy, done, failed = row
+    number, name, state, reason, note, unclean, slots, facts, busy, done, failed = row
     cores = 0 if facts == "{}" else msgspec.json.decode(facts, type=Facts).cores
     return Host(
         id=number,
@@ -300,6 +301,7 @@ def _host(row: Row) -> Host:
         state=state,
         reason=reason,
         note=note,
+        unclean=unclean,
         slots=slots,
         cores=cores,
         running=busy,

@@ -81,6 +81,14 @@ def note_host(tx: Tx, host: str, *, note: str) -> None:
         tx.tell("host")
 
 
+def leave_agent(tx: Tx, incarnation: Incarnation) -> None:
+    """A master ends and could not see this agent gone: say what may still be on its host."""
+    row = tx.row("agent_get", incarnation)
+    if row is not None:
+        text = f"an agent of this folder may be left: corral reap -w {row[1]}"
+        tx.change("host_unclean", row[0], text)
+
+
 def suspect_agent(tx: Tx, incarnation: Incarnation, *, why: str) -> None:
     """Nothing is heard of an agent: it gets no new work, and idle hosts may take its."""
     row = tx.row("agent_get", incarnation)

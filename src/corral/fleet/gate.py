@@ -63,7 +63,10 @@ async def endpoint(spec: HostSpec, ssh: Sequence[str]) -> str:
         process.kill()
         await process.wait()
         return spec.name
-    settings = dict(line.partition(" ")[::2] for line in said.decode(errors="replace").splitlines())
+    settings: dict[str, str] = {}
+    for line in said.decode(errors="replace").splitlines():
+        key, _, value = line.partition(" ")
+        settings[key] = value
     jump = settings.get("proxyjump", "none")
     if jump != "none":
         return jump.split(",")[0]

@@ -62,7 +62,7 @@ class SshChannel:
 class SshLauncher:
     """See `corral.fleet.base.Launcher`."""
 
-    def __init__(self, spec: HostSpec, *, doors: Doors | None, gates: Gates) -> None:
+    def __init__(self, spec: HostSpec, *, doors: Doors, gates: Gates) -> None:
         self._spec = spec
         self._doors = doors
         self._gates = gates
@@ -97,7 +97,7 @@ class SshLauncher:
         self, verb: str, payload: Payload, committed: Callable[[], None], *, carries: bool
     ) -> AsyncGenerator[tuple[_Process, Login]]:
         """Log in, as one of few at once; at the end ssh is gone unless it is to be kept."""
-        connect = self._doors.connect if carries and self._doors is not None else None
+        connect = self._doors.connect if carries else None
         login = Login(payload, connect=connect, committed=committed)
         words = [*self._ssh, *OPTIONS, *_destination(self._spec)]
         command = bootstrap.command(self._spec.python, verb)

@@ -52,20 +52,19 @@ class Exchanges:
         if lends:
             self._here.add(incarnation)
 
-    def crowd(self, agents: int) -> None:
-        """Tell how many agents there are: more of them speak less often."""
-        self.parts.terms = msgspec.structs.replace(self.parts.terms, agents=agents)
+    def agree(self, **terms: float) -> None:
+        """Change the terms on which agents hold their leases; see `corral.scheduler.lease.Terms`."""
+        self.parts.terms = msgspec.structs.replace(self.parts.terms, **terms)
 
     def tick(self, passed_s: float) -> list[tuple[Incarnation, Standing]]:
         """Count a tick of the master; gives the agents whose silence says something."""
-        said = [
-            (
-                incarnation,
-                self.parts.terms.standing(silent_s=silence.tick(passed_s), hold_s=silence.hold_s),
-            )
-            for incarnation, silence in self._silences.items()
-        ]
-        return [(incarnation, standing) for incarnation, standing in said if standing != "well"]
+        said: list[tuple[Incarnation, Standing]] = []
+        for incarnation, silence in self._silences.items():
+            silent_s = silence.tick(passed_s)
+            standing = self.parts.terms.standing(silent_s=silent_s, hold_s=silence.hold_s)
+            if standing != "well":
+                said.append((incarnation, standing))
+        return said
 
     def said_bye(self, incarnation: Incarnation) -> bool:
         """Say whether the agent's last word was a goodbye."""

@@ -51,11 +51,6 @@ class Farm:
         self._probes: dict[HostId, Probe] = {}
         self._news = True  # some host's state may have changed
 
-    @property
-    def left(self) -> list[str]:
-        """Name the hosts that something of ours may still be on, after `stop`."""
-        return [name for name, keeper in self._keepers.items() if keeper.left]
-
     def adopt(self) -> None:
         """Take over the agents of a master that ended: those that live go on, the others report."""
         with self._store.reader() as reader:
@@ -108,7 +103,7 @@ class Farm:
             secret=self._folder.secret,
         )
         self._keepers[spec.name] = keeper
-        self._exchanges.crowd(len(self._keepers))
+        self._exchanges.agree(agents=len(self._keepers))
         if self._group is not None:
             self._begin(keeper)
         return keeper

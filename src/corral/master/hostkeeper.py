@@ -143,11 +143,11 @@ class HostKeeper:
             if self._channel is None or not await self._ends_within(KILL_S):
                 self._cancel()
                 await self._ended.wait()
-
-    @property
-    def left(self) -> bool:
-        """Say whether something of ours may still be on the host, after `stop`."""
-        return any(agent.started for agent in self._agents)
+        for agent in list(self._agents):
+            if agent.started:
+                await self._write(upkeep.leave_agent, agent.incarnation)
+            else:
+                await self._forget(agent, "it did not start", "gone")
 
     def _patience(self) -> float:
         """Say how long an end may take: none if nothing of ours can be there."""

@@ -54,6 +54,8 @@ class Master:
         self._changed = asyncio.Event()
         self._stop_agents = True
         self._collected: set[Ending] = set()
+        self._host_changes = 0
+        self._hosts: dict[RunId, tuple[int, list[RunHost]]] = {}  # as of which change
 
     async def run(self, job: Callable[[Master], Awaitable[T]]) -> T:
         """Serve while ``job`` goes on; then see the agents gone and give what it gave."""
@@ -121,6 +123,12 @@ class Master:
         if environment is not None:
             self.exchanges.lend_environment(run, environment)
         if found.state in ("open", "preparing"):
+            options = found.options
+            self.exchanges.agree(
+                beat_s=options.beat_s,
+                lost_after_s=options.lost_after_s,
+                silence_counts=options.silence_counts,
+            )
             await self.farm.want(host.spec for host in hosts)
 
     async def rest(self, run: RunId, *, every_s: float | None = None) -> Run | None:
@@ -139,6 +147,15 @@ class Master:
         except TimeoutError:
             return None
         return await asyncio.to_thread(self._look, run)
+
+    def hosts(self, run: RunId) -> list[RunHost]:
+        """List the hosts that a run may use, read anew only when one of them has changed."""
+        changes = self._host_changes
+        known = self._hosts.get(run)
+        if known is None or known[0] != changes:
+            with self.store.reader() as reader:
+                known = self._hosts[run] = (changes, queries.hosts_of(reader, run))
+        return known[1]
 
     async def collect(self, run: RunId) -> Collected:
         """Bring the run's results folder up to date."""
@@ -181,6 +198,7 @@ class Master:
         if "judge" in topics:
             self._judges.wake()
         if "host" in topics:
+            self._host_changes += 1
             self.farm.wake()
         if "run" in topics:
             changed, self._changed = self._changed, asyncio.Event()
@@ -191,7 +209,7 @@ class Master:
             found = queries.run(reader, run)
             if found.state in AT_REST and not reader.value("run_live_attempts", run):
                 return found
-            hosts = queries.hosts_of(reader, run)
+        hosts = self.hosts(run)
         if hosts and all(host.state == "unreachable" for host in hosts):
             raise no_host(found, hosts)
         return None

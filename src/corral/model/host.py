@@ -28,6 +28,7 @@ class Host(Frozen, frozen=True, kw_only=True):
     state: HostState
     reason: str  # why it is unreachable, suspect, lost or quarantined; else ""
     note: str  # what is odd about it though it works; else ""
+    unclean: str  # what of ours may still be there; else ""
     slots: int
     cores: int
     running: int  # attempts on it now
@@ -78,4 +79,5 @@ class RunHost(Frozen, frozen=True, kw_only=True):
     state: HostState
     reason: str
     note: str
+    unclean: str  # what of ours may still be there
     spec: HostSpec

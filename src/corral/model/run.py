@@ -35,6 +35,11 @@ class Options(Frozen, frozen=True, kw_only=True):
     retries: int | None = None  # None: the default of 2, where another host can take the task
     timeout_s: float | None = None  # per task
     slots: int | None = None  # tasks of this run at once per host (-j); None: the host's slots
+    beat_s: float = 2.0  # between exchanges of a busy agent
+    lost_after_s: float = 60.0  # of silence, and a host's tasks go elsewhere
+    silence_counts: bool = (
+        True  # False (--heartbeat off): a host is lost only when its agent is gone
+    )
     out: str  # absolute path of the results' folder
     out_given: bool = False  # by the user; else it is named after the run
     collect: str = "concat"  # the collecting rule of output.txt

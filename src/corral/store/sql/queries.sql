@@ -170,9 +170,13 @@ update host set spec = ?2 where id = ?1
 -- What is odd about it though it works.
 update host set note = ?2 where name = ?1 and note != ?2
 
+-- host_unclean --
+-- What of ours may still be there: id, text.
+update host set unclean = ?2 where id = ?1 and unclean != ?2
+
 -- host_expect --
 -- It is about to be tried: what kept it away may be over.
-update host set state = 'joining', reason = ''
+update host set state = 'joining', reason = '', note = ''
 where name = ?1 and state in ('new', 'unreachable', 'gone')
 
 -- host_prove --
@@ -202,13 +206,13 @@ select exists (select 1 from host where state = 'suspect')
 select id, name from host where state = 'quarantined'
 
 -- hosts_of_run --
--- The hosts that a run may use: name, state, reason, note, spec.
-select h.name, h.state, h.reason, h.note, h.spec from host_run u join host h on h.id = u.host_id
+-- The hosts that a run may use: name, state, reason, note, unclean, spec.
+select h.name, h.state, h.reason, h.note, h.unclean, h.spec from host_run u join host h on h.id = u.host_id
 where u.run_id = ?1 and u.wanted order by h.id
 
 -- hosts_known --
--- Every host: name, state, reason, note, spec.
-select name, state, reason, note, spec from host order by id
+-- Every host: name, state, reason, note, unclean, spec.
+select name, state, reason, note, unclean, spec from host order by id
 
 -- run_forget_hosts --
 -- The next command says which hosts the run may use.
@@ -626,7 +630,7 @@ where t.id = ?1
 
 -- hosts --
 -- Every host with what it did: run_id (null: all).
-select h.id, h.name, h.state, h.reason, h.note, h.slots, h.facts,
+select h.id, h.name, h.state, h.reason, h.note, h.unclean, h.slots, h.facts,
     (select count(*) from attempt a where a.host_id = h.id and a.state in ('leased', 'running')),
     (select coalesce(sum(successes), 0) from host_run u where u.host_id = h.id),
     (select coalesce(sum(blamed), 0) from host_run u where u.host_id = h.id)

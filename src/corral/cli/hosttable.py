@@ -1,0 +1,125 @@
+"""Shows what hosts are like: those that are alike in one row, and what the odd ones differ in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from corral.cli import output
+from corral.cli.hostnews import plain_reason
+from corral.cli.output import plain
+from corral.hosts import hostset
+from corral.model.base import Frozen
+from corral.protocol import Facts
+from corral.units import show_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from corral.fleet.survey import Answered
+
+CLOCK_S = 2.0  # a clock that is off by more is named; the login itself may take a second
+LOW_DISK = 1 << 30  # bytes free; less is named
+HEADS = ("platform", "python", "cores", "memory", "folder", "clock")
+
+
+class Traits(Frozen, frozen=True, kw_only=True):
+    """What hosts are compared by, as it is shown."""
+
+    values: tuple[str, ...]  # in the order of `HEADS`
+    low_disk: bool
+
+
+def show(answers: Sequence[Answered]) -> None:
+    """Print the table, then the hosts that cannot be used, each with its reason and way out."""
+    alike: dict[Traits, list[tuple[str, Facts]]] = {}
+    for answer in answers:
+        if answer.said is not None:
+            facts = facts_of(answer)
+            alike.setdefault(traits(answer, facts), []).append((answer.spec.name, facts))
+    if alike:
+        usual = _usual(alike)
+        output.print_table(
+            ("hosts", *HEADS, "disk", "odd"),
+            [
+                (hostset.fold(name for name, _ in group), *kind.values, _disk(group), _odd(kind, usual))
+                for kind, group in sorted(alike.items(), key=lambda item: -len(item[1]))
+            ],
+        )  # fmt: skip
+    for names, text in failures(answers):
+        said, _, hint = text.partition("\n")
+        click.echo(f"{names}: {plain(said)}" + (f"\n  try: {plain(hint)}" if hint else ""))
+
+
+def failures(answers: Sequence[Answered]) -> list[tuple[str, str]]:
+    """Give the hosts that could not be asked, those with the same reason together."""
+    alike: dict[str, list[str]] = {}
+    for answer in answers:
+        if answer.error is not None:
+            text = answer.error.message + (f"\n{answer.error.hint}" if answer.error.hint else "")
+            alike.setdefault(plain_reason(answer.spec.name, text), []).append(answer.spec.name)
+    found = [(hostset.fold(names), text) for text, names in alike.items()]
+    return [(names, text.replace("HOST", names)) for names, text in found]
+
+
+def plainly(answer: Answered) -> dict[str, Any]:
+    """Give an answer for ``--json``."""
+    found: dict[str, Any] = {"host": answer.spec.name, "seconds": round(answer.took_s, 3)}
+    if answer.error is not None:
+        return found | {"error": answer.error.message, "hint": answer.error.hint}
+    facts = facts_of(answer)
+    return found | {"facts": facts, "clock_off_s": round(_off(answer, facts), 3)}
+
+
+def facts_of(answer: Answered) -> Facts:
+    """Read what the host said of itself."""
+    assert answer.said is not None
+    return msgspec.convert(answer.said.get("facts"), type=Facts)
+
+
+def traits(answer: Answered, facts: Facts) -> Traits:
+    """Say what a host is to be compared by."""
+    off = _off(answer, facts)
+    return Traits(
+        values=(
+            facts.platform,
+            facts.python,
+            str(facts.cores),
+            show_size(facts.memory),
+            facts.folder.partition("/corral-")[0],
+            "ok" if abs(off) <= CLOCK_S else f"{off:+.0f} s",
+        ),
+        low_disk=facts.disk_free < LOW_DISK,
+    )
+
+
+def _off(answer: Answered, facts: Facts) -> float:
+    """Say by how many seconds a host's clock is ahead; the way back is not told from it."""
+    return facts.time - answer.at
+
+
+def _usual(alike: dict[Traits, list[tuple[str, Facts]]]) -> tuple[str, ...]:
+    """Give the commonest value of each column."""
+    columns: list[Counter[str]] = [Counter() for _ in HEADS]
+    for kind, group in alike.items():
+        for column, value in zip(columns, kind.values, strict=True):
+            column[value] += len(group)
+    return tuple(column.most_common(1)[0][0] for column in columns)
+
+
+def _odd(kind: Traits, usual: tuple[str, ...]) -> str:
+    """Name the columns in which hosts differ from most others."""
+    odd = [
+        head for head, value, common in zip(HEADS, kind.values, usual, strict=True)
+        if value != common or (head == "clock" and value != "ok")
+    ]  # fmt: skip
+    return ", ".join([*odd, *(["disk"] if kind.low_disk else [])])
+
+
+def _disk(group: list[tuple[str, Facts]]) -> str:
+    free = [facts.disk_free for _, facts in group]
+    low, high = show_size(min(free)), show_size(max(free))
+    return low if low == high else f"{low} to {high}"
