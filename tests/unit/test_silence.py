@@ -1,0 +1,188 @@
+"""What becomes of a host that falls silent, and of one that comes back: engine and policy."""
+
+from __future__ import annotations
+
+import pytest
+
+from corral.engine import upkeep
+from corral.ids import Incarnation
+from corral.scheduler.lease import Silence, Terms
+from tests.support.world import Agent, World, ended
+
+
+def hosts(world: World) -> dict[str, str]:
+    with world.store.reader() as reader:
+        return {name: state for name, state, *_ in reader.rows("hosts_known")}
+
+
+def two_hosts(world: World) -> tuple[Agent, Agent]:
+    return world.agent("a1", host="one", slots=1), world.agent("a2", host="two", slots=1)
+
+
+def test_a_silent_host_gets_no_new_task() -> None:
+    world = World()
+    one, _ = two_hosts(world)
+    world.submit("true {1..4}")
+    one.take()
+    world.do(upkeep.suspect_agent, Incarnation("a1"), why="nothing is heard of it")
+    assert hosts(world)["one"] == "suspect"
+    one.running = one.held
+    assert len(one.say().leases) == 0  # its word makes it usable again, its slot is taken
+    assert hosts(world)["one"] == "up"
+
+
+def test_an_idle_host_takes_over_what_only_a_silent_one_has() -> None:
+    world = World()
+    one, two = two_hosts(world)
+    world.submit("true {1..2}")
+    [first], [second] = one.take(), two.take()
+    world.do(upkeep.suspect_agent, Incarnation("a1"), why="nothing is heard of it")
+    [twin] = [lease.ticket for lease in two.say(ended(second)).leases]
+    assert (first, twin) == ("1-1-1-1", "1-1-1-2")
+    assert world.attempts()[1] == (1, "straggler", "leased")
+    assert "twin" in world.events()
+    two.say(ended(twin))
+    assert world.run().state == "done"
+    assert world.recount() == {"done": 2}
+    reply = one.say()  # it comes back: what it has is not wanted any more
+    assert reply.kill == (first,)
+
+
+def test_no_third_one_takes_over_what_a_twin_has() -> None:
+    world = World()
+    one, two = two_hosts(world)
+    three = world.agent("a3", host="three", slots=1)
+    world.submit("true {1..3}")
+    one.take()
+    [second], [third] = two.take(), three.take()
+    world.do(upkeep.suspect_agent, Incarnation("a1"), why="nothing is heard of it")
+    assert len(two.say(ended(second)).leases) == 1
+    assert three.say(ended(third)).leases == ()
+
+
+def test_the_first_valid_result_of_twins_wins() -> None:
+    world = World()
+    one, two = two_hosts(world)
+    world.submit("true {1..2}")
+    [first], [second] = one.take(), two.take()
+    world.do(upkeep.suspect_agent, Incarnation("a1"), why="nothing is heard of it")
+    [twin] = [lease.ticket for lease in two.say(ended(second)).leases]
+    one.say(ended(first))
+    two.held = two.running = [twin]
+    assert two.say().kill == (twin,)
+    two.say(ended(twin))  # it had just ended
+    assert sorted(outcome or "" for _, _, outcome in world.attempts()) == [
+        "accepted",
+        "accepted",
+        "superseded",
+    ]
+
+
+def test_a_lost_hosts_tasks_wait_for_another_and_its_late_result_counts_once() -> None:
+    world = World()
+    one, two = two_hosts(world)
+    world.submit("true {1..2}")
+    [first], [second] = one.take(), two.take()
+    world.do(upkeep.lose_agent, Incarnation("a1"), why="too long", now=world.now)
+    assert hosts(world)["one"] == "lost"
+    assert world.attempts()[0] == (1, "first", "lost")
+    [again] = [lease.ticket for lease in two.say(ended(second)).leases]
+    assert world.attempts()[1] == (1, "lost", "leased")
+    reply = one.say(ended(first))  # back again, and done
+    assert reply.answered == (first,)
+    assert hosts(world)["one"] == "up"
+    two.say(ended(again))
+    outcomes = [outcome for _, _, outcome in world.attempts()]
+    assert outcomes == ["accepted", "superseded", "accepted"]
+    assert {"lost", "late"} <= set(world.events())
+
+
+def test_a_host_that_comes_back_goes_on_with_what_is_still_wanted() -> None:
+    world = World()
+    one, _ = two_hosts(world)
+    world.submit("true 1")
+    [first] = one.take()
+    one.running = [first]
+    world.do(upkeep.lose_agent, Incarnation("a1"), why="too long", now=world.now)
+    assert one.say().kill == ()  # nobody else has begun it, or has it done
+    one.say(ended(first))
+    assert world.run().state == "done"
+    assert world.attempts()[0] == (1, "first", "accepted")
+
+
+def test_what_a_lost_host_had_not_started_is_given_back() -> None:
+    world = World()
+    one, two = two_hosts(world)
+    world.submit("true {1..2}")
+    [first] = one.take()
+    world.do(upkeep.lose_agent, Incarnation("a1"), why="too long", now=world.now)
+    assert one.say().back == (first,)
+    two.take()
+    assert world.recount() == {"active": 1, "waiting": 1}
+
+
+def test_lost_twice_is_lost_once() -> None:
+    world = World()
+    one, _ = two_hosts(world)
+    world.submit("true 1")
+    one.take()
+    for _ in range(2):
+        world.do(upkeep.lose_agent, Incarnation("a1"), why="too long", now=world.now)
+    assert world.events().count("lost") == 1
+    assert world.recount() == {"waiting": 1}
+
+
+def test_a_quarantined_host_proves_itself_with_one_task() -> None:
+    world = World()
+    bad = world.agent("a1", host="bad", slots=4)
+    good = world.agent("a2", host="good", slots=1)
+    world.submit("true {1..40}")
+    good.say(ended(good.take()[0]))
+    leases = bad.say().leases
+    for _ in range(3):
+        [lease] = leases  # one at a time, for it has not succeeded yet
+        leases = bad.say(ended(lease.ticket, exit_code=1)).leases
+    assert hosts(world)["bad"] == "quarantined"
+    assert leases == bad.say().leases == ()
+    with world.store.reader() as reader:
+        [(host, _)] = reader.rows("hosts_quarantined")
+    world.do(upkeep.probe_host, host)
+    [probe] = bad.take()
+    bad.say(ended(probe))
+    assert hosts(world)["bad"] == "up"
+
+
+def test_a_host_that_is_not_of_the_run_gets_nothing_of_it() -> None:
+    world = World()
+    one, _ = two_hosts(world)
+    world.hosts = ["two"]
+    world.submit("true {1..4}")
+    assert one.say().leases == ()
+
+
+@pytest.mark.parametrize(
+    ("silent_s", "standing"), [(5.9, "well"), (6.0, "suspect"), (59.9, "suspect"), (60.0, "lost")]
+)
+def test_three_missed_beats_are_suspect_a_minute_is_lost(silent_s: float, standing: str) -> None:
+    assert Terms().standing(silent_s=silent_s, hold_s=2.0) == standing
+    assert Terms(silence_counts=False).standing(silent_s=silent_s, hold_s=2.0) == "well"
+
+
+def test_an_idle_agents_rarer_word_is_no_silence() -> None:
+    assert Terms().beat(holds_tickets=False) == 20.0
+    assert Terms().standing(silent_s=59.0, hold_s=20.0) == "well"
+    assert Terms(agents=400).beat(holds_tickets=True) == 4.0
+
+
+def test_silence_is_counted_from_the_last_request_and_not_while_one_is_in_hand() -> None:
+    silence = Silence(2.0)
+    silence.asked()
+    assert [silence.tick(1.0) for _ in range(9)] == [0.0] * 9
+    silence.answered(2.0, after_s=9.0)  # held for long, then told to speak in two seconds
+    assert silence.tick(1.0) == 3.0
+
+
+def test_a_master_that_stood_still_blames_nobody() -> None:
+    silence = Silence(2.0)
+    assert silence.tick(3600.0) == 4.0  # an hour asleep is worth two beats
+    assert Terms().standing(silent_s=silence.tick(0.5), hold_s=2.0) == "well"
