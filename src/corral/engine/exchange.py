@@ -60,6 +60,8 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
         return Reply(number=request.number)  # an older one that came late: nobody reads this
     agent = _heard(tx, agent, request.facts)
     answered = _take_reports(tx, agent, request, parts, now)
+    if answered:  # what was reported may have put its host into quarantine, or out of probation
+        agent = _agent(tx, request.incarnation) or agent
     unwanted, held = _compare(tx, agent, request, now)
     if request.bye:
         _goodbye(tx, agent, now)
