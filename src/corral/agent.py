@@ -556,6 +556,7 @@ class Link:
         fruits = [self._forget(reply.get("answered", ()))]
         fruits += [self._again(ticket) for ticket in reply.get("upload", ())]
         fruits += [self._kill(ticket) for ticket in reply.get("kill", ())]
+        fruits += [self._kill(ticket, "drop") for ticket in reply.get("drop", ())]
         fruits += [self._give_back(ticket) for ticket in reply.get("back", ())]
         leases = [lease for lease in reply.get("leases", ()) if self._is_new(lease)]
         if reply.get("stop"):
@@ -643,7 +644,8 @@ class Link:
         if self.port is not None:
             self.port.send(message)
 
-    def _kill(self, ticket):
+    def _kill(self, ticket, how="kill"):
+        """End what is not wanted any more; with "drop" without any grace."""
         if ticket in self.fetching:
             del self.fetching[ticket]
             self._take_ends([returned(ticket, "not wanted any more")])
@@ -651,7 +653,7 @@ class Link:
         if ticket in self.killing or not (ticket in self.queued or ticket in self.running):
             return False
         self.killing.add(ticket)
-        self._tell({"kill": [ticket]})
+        self._tell({how: [ticket]})
         return True
 
     def _give_back(self, ticket):
@@ -1241,6 +1243,8 @@ class Supervisor:
         self._take(message.get("leases", ()))
         for ticket in message.get("kill", ()):
             self._kill(ticket)
+        for ticket in message.get("drop", ()):
+            self._kill(ticket, 0.0)
         for ticket in message.get("back", ()):
             if ticket in self.queue:
                 self._kill(ticket)
@@ -1382,11 +1386,11 @@ class Supervisor:
 
     # ------------------------------------------------ ending
 
-    def _kill(self, ticket):
+    def _kill(self, ticket, grace_s=None):
         if self.queue.pop(ticket, None) is not None:
             self._record(returned(ticket, "not wanted any more"))
         elif ticket in self.tasks:
-            self._end(self.tasks[ticket], "killed", self.clock.now())
+            self._end(self.tasks[ticket], "killed", self.clock.now(), grace_s)
 
     def _halt(self, how):
         self.stop = how
@@ -1397,14 +1401,15 @@ class Supervisor:
             for task in list(self.tasks.values()):
                 self._end(task, "killed", self.clock.now())
 
-    def _end(self, task, why, now):
+    def _end(self, task, why, now, grace_s=None):
         """Begin to end a task: SIGTERM to all of it, then wait out its grace."""
+        grace_s = task.part.grace_s if grace_s is None else grace_s
         if task.phase != "running":
             return
         task.why = why
         task.phase = "ending"
-        task.give_up_at = now + task.part.grace_s
-        if task.part.grace_s > 0:
+        task.give_up_at = now + grace_s
+        if grace_s > 0:
             tree = self._tree(task)
             self.processes.signal(tree, TERM)
             self.processes.signal(tree, CONT)

@@ -31,3 +31,9 @@ def ticket(run: RunId, generation: int, task: int, attempt: int) -> Ticket:
     never reused, not even after ``rm`` or ``rerun``.
     """
     return Ticket(f"{run}-{generation}-{task}-{attempt}")
+
+
+def run_of(ticket: str) -> tuple[RunId, int]:
+    """Read run and generation off a ticket that `ticket` made."""
+    run, generation, _ = ticket.split("-", 2)
+    return RunId(int(run)), int(generation)

@@ -162,6 +162,7 @@ class Reply(Message, frozen=True, kw_only=True):
     parts: dict[str, RunPart] = {}
     leases: tuple[Lease, ...] = ()
     kill: tuple[str, ...] = ()  # end these: SIGTERM, grace, SIGKILL; a queued one is returned
+    drop: tuple[str, ...] = ()  # end these without any grace: another attempt gave the result
     back: tuple[str, ...] = ()  # return these if they have not been started; else they go on
     answered: tuple[str, ...] = ()  # reports that are stored: forget them and their files
     upload: tuple[str, ...] = ()  # their uploaded bytes do not match: send files and report again

@@ -116,6 +116,7 @@ class Agent:
         self.number = 0
         self.held: list[str] = []
         self.running: list[str] = []
+        self.running_s = 1.0  # for so long, all of them
 
     def say(self, *reports: Report, number: int | None = None, **more: Any) -> Reply:
         """Exchange; the tickets that were leased are held from then on."""
@@ -127,7 +128,7 @@ class Agent:
             incarnation=self.name,
             number=self.number,
             queued=tuple(t for t in self.held if t not in self.running),
-            running=tuple((t, 1.0) for t in self.running),
+            running=tuple((t, self.running_s) for t in self.running),
             ended=tuple(sorted(gone)),
             reports=tuple(reports),
             want=self.slots - len(self.held),

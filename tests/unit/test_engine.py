@@ -125,7 +125,7 @@ def test_a_late_result_of_a_lost_attempt_is_accepted_and_its_successor_is_killed
     dead.say(ended(late))
     assert world.run().state == "done"
     second.running = [successor]
-    assert second.say().kill == (successor,)
+    assert second.say().drop == (successor,)
     second.say(Report(ticket=successor, ended="killed", digest="k"))
     outcomes = [outcome for _, _, outcome in world.attempts()]
     assert outcomes == ["accepted", "killed"]

@@ -45,7 +45,7 @@ def test_an_idle_host_takes_over_what_only_a_silent_one_has() -> None:
     assert world.run().state == "done"
     assert world.recount() == {"done": 2}
     reply = one.say()  # it comes back: what it has is not wanted any more
-    assert reply.kill == (first,)
+    assert reply.drop == (first,)
 
 
 def test_no_third_one_takes_over_what_a_twin_has() -> None:
@@ -69,7 +69,7 @@ def test_the_first_valid_result_of_twins_wins() -> None:
     [twin] = [lease.ticket for lease in two.say(ended(second)).leases]
     one.say(ended(first))
     two.held = two.running = [twin]
-    assert two.say().kill == (twin,)
+    assert two.say().drop == (twin,)
     two.say(ended(twin))  # it had just ended
     assert sorted(outcome or "" for _, _, outcome in world.attempts()) == [
         "accepted",

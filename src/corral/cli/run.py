@@ -45,6 +45,7 @@ class Asked(Frozen, frozen=True, kw_only=True):
     file: RunFile
     name: str
     named: bool
+    twins: bool
     heartbeat: str | None
     lost_after: str | None
     add_env: dict[str, str]
@@ -80,6 +81,7 @@ class Asked(Frozen, frozen=True, kw_only=True):
     "--heartbeat", metavar="TIME", help="How often hosts speak (2s); off: silence is fine."
 )
 @click.option("--lost-after", metavar="TIME", help="Of silence: a host's tasks go elsewhere (60s).")
+@click.option("--no-twins", is_flag=True, help="Never try a late task on a second host.")
 @click.option("--env", "env", multiple=True, metavar="NAME[=V]", help="Set a variable for tasks.")
 @click.option("--shell", metavar="PATH", help="Runs a shell line; else /bin/sh.")
 @click.option("--fresh", is_flag=True, help="Start everything again, even what is done.")
@@ -204,6 +206,7 @@ def _asked(
         file=file,
         name=name,
         named=file.name is not None,
+        twins=not given["no_twins"],
         heartbeat=given["heartbeat"],  # type: ignore[arg-type]
         lost_after=given["lost_after"],  # type: ignore[arg-type]
         add_env=_environment(given["env"]),  # type: ignore[arg-type]
@@ -299,6 +302,7 @@ def _submission(
             retries=file.retries,
             timeout_s=None if file.timeout is None else seconds(file.timeout),
             slots=file.slots,
+            twins=asked.twins,
             **_patience(asked.heartbeat, asked.lost_after),
             out=str(out),
             out_given=file.out is not None,

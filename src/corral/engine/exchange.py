@@ -8,6 +8,7 @@ the same one.
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,10 +16,11 @@ import msgspec
 from corral.engine import events, judge, upkeep
 from corral.engine.judge import Known
 from corral.engine.parts import Parts, lease
-from corral.ids import HostId, Incarnation, RunId, ticket
+from corral.ids import HostId, Incarnation, RunId, run_of, ticket
 from corral.model.base import Frozen
 from corral.protocol import PROTOCOL, Exchange, Facts, Refusal, Reply, Report
 from corral.scheduler import placement
+from corral.scheduler.stragglers import LEARN, MOST_TWINS, SHORTEST_S, late_after_s, may_help
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,9 +41,10 @@ class AgentOf(Frozen, frozen=True, kw_only=True):
 
 
 class Unwanted(Frozen, frozen=True, kw_only=True):
-    """Tickets that an agent is to end, and those to give back unless it has started them."""
+    """Tickets that an agent is to end, those to end at once, those to give back if not started."""
 
     kill: tuple[str, ...]
+    drop: tuple[str, ...]
     back: tuple[str, ...]
 
 
@@ -63,8 +66,9 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
     if answered:  # what was reported may have put its host into quarantine, or out of probation
         agent = _agent(tx, request.incarnation) or agent
     unwanted, held = _compare(tx, agent, request, now)
+    parts.running[agent.incarnation] = dict(request.running)
     if request.bye:
-        _goodbye(tx, agent, now)
+        _goodbye(tx, agent, parts, now)
         return Reply(number=request.number, answered=answered)
     if not repeated or not tx.rows("leases", agent.incarnation, request.number):
         # a repeated one that was granted nothing may be granted now: it still is the newest
@@ -81,7 +85,8 @@ def grant(tx: Tx, incarnation: Incarnation, number: int, parts: Parts, now: floa
         return None
     live = tx.rows("attempts_live", incarnation)
     unwanted = Unwanted(
-        kill=tuple(row[0] for row in live if not row[4]),
+        kill=tuple(row[0] for row in live if not row[4] and not row[6]),
+        drop=tuple(row[0] for row in live if not row[4] and row[6]),
         back=tuple(row[0] for row in live if row[4] and not row[5] and row[2] == "leased"),
     )
     agent = _grant(tx, agent, number, len(live), parts, now)
@@ -183,7 +188,7 @@ def _settle(tx: Tx, fresh: Sequence[tuple[Known, Report]], parts: Parts, now: fl
             continue
         _settle_one(tx, attempt, report, checked=checked, now=now)
     _accept_all(tx, quick, now)
-    _learn(tx, [(attempt, report) for attempt, report in fresh if report.exit == 0])
+    _learn(tx, [(attempt, report) for attempt, report in fresh if report.exit == 0], parts)
     for run in {attempt.run for attempt, _ in fresh}:
         judge.finish_run(tx, run, now)
 
@@ -277,13 +282,25 @@ def _accept_all(tx: Tx, quick: Sequence[tuple[Known, Report]], now: float) -> No
     tx.tell("progress")
 
 
-def _learn(tx: Tx, successes: Iterable[tuple[Known, Report]]) -> None:
-    seconds: dict[tuple[int, int], list[float]] = {}
+def _learn(tx: Tx, successes: Iterable[tuple[Known, Report]], parts: Parts) -> None:
+    """Learn from successes how long tasks take, in the run and on the host."""
+    seconds: dict[tuple[RunId, int], list[float]] = {}
+    by_host: dict[tuple[HostId, RunId], list[float]] = {}
     for attempt, report in successes:
         seconds.setdefault((attempt.run, attempt.generation), []).append(report.seconds)
+        by_host.setdefault((attempt.host, attempt.run), []).append(report.seconds)
     for (run, generation), values in seconds.items():
-        typical_s, count, _, _ = tx.row("run_learned", run, generation) or (None, 0, "", 0)
-        tx.change("generation_learn", run, generation, *judge.learn(typical_s, count, values))
+        learned = parts.learned(tx, run, generation)
+        for value in values:
+            learned = learned.plus(value)
+        parts.learn(run, generation, learned)
+        tx.change(
+            "generation_learn", run, generation,
+            learned.successes, learned.typical_s, learned.log_mean, learned.log_deviation,
+        )  # fmt: skip
+    for (host, run), values in by_host.items():
+        mean = sum(math.log(max(value, SHORTEST_S)) for value in values) / len(values)
+        tx.change("host_run_learn", host, run, mean, min(1.0, LEARN * len(values)))
 
 
 def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[Unwanted, int]:
@@ -296,18 +313,19 @@ def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[Unw
     running = dict(request.running)
     ended = set(request.ended) | {report.ticket for report in request.reports}
     kill: list[str] = []
+    drop: list[str] = []
     back: list[str] = []
     again: list[tuple[int, int]] = []
     started: list[tuple[int, float]] = []
     gone: list[str] = []
     held = 0
     live = tx.rows("attempts_live", agent.incarnation)
-    for name, attempt, state, granted_by, wanted, is_open in live:
+    for name, attempt, state, granted_by, wanted, is_open, is_done in live:
         present = name in queued or name in running
         if state == "leased" and name in running:
             started.append((attempt, now - running[name]))
         if not wanted and (present or state == "running"):
-            kill.append(name)
+            (drop if is_done else kill).append(name)
         elif present:
             held += 1
             if not is_open and name in queued:
@@ -331,17 +349,18 @@ def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[Unw
         rows = tx.rows("attempts_still_wanted", json.dumps(sorted(given_up)), agent.incarnation)
         wanted_still = {row[0] for row in rows}
         held += len(wanted_still)
-        kill += sorted(given_up - wanted_still)
+        drop += sorted(given_up - wanted_still)
         back += sorted(wanted_still & queued)
-    return Unwanted(kill=tuple(kill), back=tuple(back)), held
+    return Unwanted(kill=tuple(kill), drop=tuple(drop), back=tuple(back)), held
 
 
-def _goodbye(tx: Tx, agent: AgentOf, now: float) -> None:
+def _goodbye(tx: Tx, agent: AgentOf, parts: Parts, now: float) -> None:
     """End the agent; what it leaves behind goes back to the queue."""
     live = tx.rows("attempts_live", agent.incarnation)
     if live:
         upkeep.lose_all(tx, [row[0] for row in live], why="the agent ended", now=now)
     tx.change("agent_end", agent.incarnation, now)
+    parts.running.pop(agent.incarnation, None)
     if agent.host_state != "quarantined":
         tx.change("host_set", agent.host, "gone", "")
     tx.change("host_unclean", agent.host, "")
@@ -390,8 +409,10 @@ def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: fl
             rows = tx.rows("tasks_waiting", run, agent.host, hosts, size)
             _hand_out(tx, agent, number, run, rows, now)
             held += len(rows)
-    if held < agent.slots and agent.host_state == "up" and tx.value("hosts_silent"):
-        _twin(tx, agent, number, agent.slots - held, now)
+    if held < agent.slots and agent.host_state == "up":
+        free = agent.slots - held
+        free -= _twin_silent(tx, agent, number, free, now)
+        _twin_late(tx, agent, number, free, parts, now)
     return agent
 
 
@@ -403,17 +424,44 @@ def _widen(tx: Tx, agent: AgentOf, slots: int | None) -> AgentOf:
     return msgspec.structs.replace(agent, slots=slots)
 
 
-def _twin(tx: Tx, agent: AgentOf, number: int, free: int, now: float) -> None:
-    """Hand out once more what only hosts have of which nothing is heard."""
-    by_run: dict[int, list[Row]] = {}
-    for row in tx.rows("tasks_silent", agent.host, free):
+def _twin_silent(tx: Tx, agent: AgentOf, number: int, free: int, now: float) -> int:
+    """Hand out once more what only hosts have of which nothing is heard; gives how many."""
+    if not tx.value("hosts_silent"):
+        return 0
+    rows = tx.rows("tasks_silent", agent.host, free)
+    _twin(tx, agent, number, rows, now, why="nothing is heard of the host that has it")
+    return len(rows)
+
+
+def _twin_late(tx: Tx, agent: AgentOf, number: int, free: int, parts: Parts, now: float) -> None:
+    """Hand out once more what is late on another host, if this one is fast enough to help."""
+    late = parts.late() if free else []
+    for run, generation in dict.fromkeys(run_of(name) for name in late):
+        learned = parts.learned(tx, run, generation)
+        speed = tx.value("host_run_speed", agent.host, run)
+        if not parts.get(tx, run, generation).options.twins or not may_help(
+            learned, host_log_mean=speed
+        ):
+            continue
+        tickets = json.dumps([name for name in late if run_of(name) == (run, generation)])
+        rows = tx.rows("tasks_late", tickets, agent.host, free, MOST_TWINS)
+        parts.twinned.update(row[7] for row in rows)
+        why = (
+            f"it takes longer than {late_after_s(learned):.3g} s; half take {learned.median_s:.3g}"
+        )
+        _twin(tx, agent, number, rows, now, why=why)
+        free -= len(rows)
+
+
+def _twin(
+    tx: Tx, agent: AgentOf, number: int, rows: Sequence[Row], now: float, *, why: str
+) -> None:
+    by_run: dict[RunId, list[Row]] = {}
+    for row in rows:
         by_run.setdefault(row[6], []).append(row[:6])
-    for run, rows in by_run.items():
-        tickets = _hand_out(tx, agent, number, run, rows, now, twins=True)
-        events.add(
-            tx, now, "twin", run=RunId(run), host=agent.host_name, tickets=tickets,
-            text="nothing is heard of the host that has it",
-        )  # fmt: skip
+    for run, some in by_run.items():
+        tickets = _hand_out(tx, agent, number, run, some, now, twins=True)
+        events.add(tx, now, "twin", run=run, host=agent.host_name, tickets=tickets, text=why)
 
 
 def _hand_out(
@@ -458,6 +506,7 @@ def _reply(
         parts={key: part.message for key, part in used.items()},
         leases=leases,
         kill=unwanted.kill,
+        drop=unwanted.drop,
         back=unwanted.back,
         answered=answered,
     )

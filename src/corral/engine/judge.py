@@ -20,8 +20,6 @@ from corral.scheduler import health, retry
 if TYPE_CHECKING:
     from corral.store.base import Tx
 
-LEARN = 0.1  # weight of a new success in the running mean of a run's seconds
-
 
 class Known(NamedTuple):
     """An attempt with what judging it needs: a row of the query ``attempts_known``."""
@@ -173,17 +171,6 @@ def finish_run(tx: Tx, run: RunId, now: float) -> None:
     if tx.change("run_finish", run, now):
         events.add(tx, now, "done", run=run, name=(tx.row("run_state", run) or ("", ""))[1])
         tx.tell("run")
-
-
-def learn(typical_s: float | None, successes: int, seconds: list[float]) -> tuple[float, int]:
-    """Fold the seconds of new successes into the running mean."""
-    assert seconds
-    for value in seconds:
-        successes += 1
-        weight = max(LEARN, 1 / successes)
-        typical_s = value if typical_s is None else typical_s + weight * (value - typical_s)
-    assert typical_s is not None
-    return typical_s, successes
 
 
 def _settle(tx: Tx, known: Known, reason: Reason) -> None:

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from corral.ids import run_of
 from corral.model.command import Command
 from corral.model.run import Options
 from corral.protocol import Input, Lease, Output, RunPart
 from corral.scheduler.lease import Terms
+from corral.scheduler.stragglers import Learned, late_after_s
 from corral.work.render import Renderer, Setting
 
 if TYPE_CHECKING:
-    from corral.ids import RunId
+    from corral.ids import Incarnation, RunId
     from corral.store.base import Reader, Row
 
 GRACE_S = 5.0
@@ -56,6 +58,10 @@ class Parts:
 
     def __init__(self) -> None:
         self.terms = Terms()  # on which agents hold their leases now
+        self.running: dict[Incarnation, dict[str, float]] = {}
+        """Seconds that each ticket has run, as its agent said last: no clock of ours is in it."""
+        self.twinned: set[str] = set()  # late tickets that were handed out once more
+        self._learned: dict[tuple[RunId, int], Learned] = {}
         self._parts: dict[tuple[RunId, int], tuple[int, Part]] = {}
 
     def get(self, reader: Reader, run: RunId, generation: int) -> Part:
@@ -69,6 +75,37 @@ class Parts:
         part = Part(row)
         self._parts[run, generation] = (submission, part)
         return part
+
+    def learned(self, reader: Reader, run: RunId, generation: int) -> Learned:
+        """Give what is known of the times of a generation's tasks."""
+        known = self._learned.get((run, generation))
+        if known is None:
+            row = reader.row("generation_learned", run, generation)
+            assert row is not None
+            successes, typical_s, log_mean, log_deviation = row
+            known = Learned(
+                successes=successes,
+                typical_s=typical_s,
+                log_mean=log_mean,
+                log_deviation=log_deviation,
+            )
+            self._learned[run, generation] = known
+        return known
+
+    def learn(self, run: RunId, generation: int, learned: Learned) -> None:
+        """Keep what new successes taught."""
+        self._learned[run, generation] = learned
+
+    def late(self) -> list[str]:
+        """List the tickets that run longer than they should, the latest first."""
+        over: list[tuple[float, str]] = []
+        for running in self.running.values():
+            for name, seconds in running.items():
+                learned = self._learned.get(run_of(name))
+                after_s = None if learned is None else late_after_s(learned)
+                if after_s is not None and seconds > after_s and name not in self.twinned:
+                    over.append((seconds / after_s, name))
+        return [name for _, name in sorted(over, reverse=True)]
 
 
 def lease(reader: Reader, part: Part, row: Row, *, host: str) -> Lease:

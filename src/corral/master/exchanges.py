@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Stop = Literal["", "drain", "now"]
 
 
+OFFER_AGAIN_S = 5.0  # a host that could not help may be able to by now
 NEXT_MASTER_S = 0.2  # an agent of a master that ends looks for the next one, not at its idle beat
 
 
@@ -44,6 +45,8 @@ class Exchanges:
         self._here: set[Incarnation] = set()  # agents of this machine
         self._byes: set[Incarnation] = set()
         self._silences: dict[Incarnation, Silence] = {}
+        self._offered: frozenset[str] = frozenset()  # late tickets that idle hosts have seen
+        self._offered_s = 0.0  # since then
         self._closed = False
 
     def expect(self, incarnation: Incarnation, *, lends: bool) -> None:
@@ -58,6 +61,7 @@ class Exchanges:
 
     def tick(self, passed_s: float) -> list[tuple[Incarnation, Standing]]:
         """Count a tick of the master; gives the agents whose silence says something."""
+        self._offer_late(passed_s)
         said: list[tuple[Incarnation, Standing]] = []
         for incarnation, silence in self._silences.items():
             silent_s = silence.tick(passed_s)
@@ -65,6 +69,14 @@ class Exchanges:
             if standing != "well":
                 said.append((incarnation, standing))
         return said
+
+    def _offer_late(self, passed_s: float) -> None:
+        """Have idle hosts look at what is late, when that has changed and now and then."""
+        late = frozenset(self.parts.late()) if self._held else frozenset[str]()
+        self._offered_s += passed_s
+        if late - self._offered or (late and self._offered_s > OFFER_AGAIN_S):
+            self._offered, self._offered_s = late, 0.0
+            self.wake()
 
     def said_bye(self, incarnation: Incarnation) -> bool:
         """Say whether the agent's last word was a goodbye."""
@@ -140,6 +152,7 @@ class Exchanges:
         self._told.pop(incarnation, None)
         self._stop.pop(incarnation, None)
         self._silences.pop(incarnation, None)
+        self.parts.running.pop(incarnation, None)
         self._here.discard(incarnation)
         self._byes.discard(incarnation)
 
@@ -155,7 +168,7 @@ class Exchanges:
 
         A kill takes its time, and the agent hears of it again in every reply.
         """
-        told = frozenset(reply.kill + reply.back) | (
+        told = frozenset(reply.kill + reply.drop + reply.back) | (
             {f"stop:{reply.stop}"} if reply.stop else frozenset()
         )
         news = told - self._told.get(incarnation, frozenset())

@@ -80,8 +80,19 @@ where run_id = ?1 and number = ?2
 update generation set tasks = ?3, last_number = ?4 where run_id = ?1 and number = ?2
 
 -- generation_learn --
--- What the successes taught: typical_s, successes.
-update generation set typical_s = ?3, successes = ?4 where run_id = ?1 and number = ?2
+-- What the successes taught: successes, typical_s, log_mean, log_deviation.
+update generation set successes = ?3, typical_s = ?4, log_mean = ?5, log_deviation = ?6
+where run_id = ?1 and number = ?2
+
+-- generation_learned --
+-- successes, typical_s, log_mean, log_deviation.
+select successes, typical_s, log_mean, log_deviation from generation
+where run_id = ?1 and number = ?2
+
+-- host_run_learn --
+-- How long its successes take: host_id, run_id, mean logarithm of new ones, their weight.
+update host_run set log_mean = coalesce(log_mean + ?4 * (?3 - log_mean), ?3)
+where host_id = ?1 and run_id = ?2
 
 -- generation_retire --
 -- Tasks of older generations that would still run: they never will.
@@ -278,11 +289,11 @@ join run r on r.id = t.run_id
 where a.id = ?1
 
 -- attempts_live --
--- What an agent should hold: ticket, id, state, granted_by, wanted (0 = kill it), open (0 = give it back unless it was started).
+-- What an agent should hold: ticket, id, state, granted_by, wanted (0 = kill it), open (0 = give it back unless it was started), done (another attempt gave the result).
 select a.ticket, a.id, a.state, a.granted_by,
     not (a.kill or a.epoch < t.epoch or t.generation < r.generation
          or t.state not in ('waiting', 'active', 'failed') or r.state = 'cancelled'),
-    r.state in ('open', 'preparing')
+    r.state in ('open', 'preparing'), t.state = 'done' and a.epoch = t.epoch
 from attempt a
 join task t on t.id = a.task_id
 join run r on r.id = t.run_id
@@ -392,6 +403,22 @@ where s.state = 'suspect' and s.id != ?1 and not exists (
         or (x.host_id = ?1 and x.outcome in ('failed', 'rejected'))))
 group by t.id order by t.id limit ?2
 
+-- tasks_late --
+-- Those of the tasks of late attempts (a JSON list of tickets) that another host may try: host_id, limit, twins that a task may have had.
+select t.id, t.number, t.attempts, t.epoch, 'straggler', t.generation, t.run_id, a.ticket
+from json_each(?1) j cross join attempt a cross join task t cross join run r
+join host_run u on u.run_id = r.id and u.host_id = ?2 and u.wanted
+where a.ticket = j.value and t.id = a.task_id and r.id = t.run_id and a.host_id != ?2
+    and a.state = 'running' and t.state = 'active' and t.epoch = a.epoch
+    and r.state = 'open' and r.generation = t.generation
+    and not exists (
+        select 1 from attempt x where x.task_id = t.id and x.epoch = t.epoch and x.id != a.id
+            and (x.state in ('leased', 'running', 'reported')
+                 or (x.host_id = ?2 and x.outcome in ('failed', 'rejected'))))
+    and (select count(*) from attempt x where x.task_id = t.id and x.epoch = t.epoch
+         and x.reason = 'straggler') < ?4
+order by j.key limit ?3
+
 -- task_twin --
 -- It is handed out once more while an attempt of it is under way.
 update task set attempts = attempts + 1 where id = ?1 and state = 'active'
@@ -447,6 +474,10 @@ on conflict do update set successes = successes + ?3, streak = 0
 -- A failure is blamed on the host.
 insert into host_run (host_id, run_id, blamed, streak) values (?1, ?2, 1, 1)
 on conflict do update set blamed = blamed + 1, streak = streak + 1
+
+-- host_run_speed --
+-- Mean logarithm of its successes' seconds, null if there are none.
+select log_mean from host_run where host_id = ?1 and run_id = ?2
 
 -- host_run_get --
 -- successes, blamed, streak.

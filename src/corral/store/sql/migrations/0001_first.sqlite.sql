@@ -32,8 +32,10 @@ create table generation (
     inputs text not null,                   -- JSON list of protocol.Input
     tasks integer not null default 0,       -- named by the latest command
     last_number integer not null default 0, -- highest task number given
+    successes integer not null default 0,   -- what they taught (scheduler.stragglers.Learned):
     typical_s real,                         -- running mean of successful attempts' seconds
-    successes integer not null default 0,
+    log_mean real not null default 0,       -- the same of their natural logarithm
+    log_deviation real not null default 0,  -- mean distance from it
     submission integer not null default 1,  -- rises with each command of this generation
     created real not null,
     primary key (run_id, number)
@@ -196,6 +198,7 @@ create table host_run (
     successes integer not null default 0,
     blamed integer not null default 0,      -- failures blamed on the host
     streak integer not null default 0,      -- failures since its last success
+    log_mean real,                          -- of its successes' seconds, as in generation
     primary key (host_id, run_id)
 ) without rowid;
 create index host_of_run on host_run (run_id) where wanted;
