@@ -152,6 +152,39 @@ def test_a_quarantined_host_proves_itself_with_one_task() -> None:
     assert hosts(world)["bad"] == "up"
 
 
+def test_a_task_on_which_three_hosts_died_is_parked_and_may_be_retried() -> None:
+    world = World()
+    agents = [world.agent(f"a{n}", host=f"h{n}", slots=1) for n in range(4)]
+    world.submit("true 1")
+    for number, agent in enumerate(agents[:3]):
+        assert world.recount() == {"waiting": 1}
+        agent.running = agent.take()
+        agent.say()
+        world.do(upkeep.lose_agent, Incarnation(f"a{number}"), why="too long", now=world.now)
+    assert world.recount() == {"parked": 1}
+    assert "parked" in world.events()
+    assert agents[3].say().leases == ()
+    assert world.run().state == "done"
+    world.verb("retry")
+    assert len(agents[3].say().leases) == 1
+
+
+def test_the_late_result_of_a_parked_task_counts() -> None:
+    world = World()
+    agents = [world.agent(f"a{n}", host=f"h{n}", slots=1) for n in range(3)]
+    world.submit("true {1..2}")
+    first = ""
+    for number, agent in enumerate(agents):
+        agent.running = agent.take()[:1]
+        first = first or agent.running[0]
+        agent.say()
+        world.do(upkeep.lose_agent, Incarnation(f"a{number}"), why="too long", now=world.now)
+    assert world.recount() == {"parked": 1, "waiting": 1}
+    agents[0].say(ended(first))
+    assert world.attempts()[0] == (1, "first", "accepted")
+    assert world.recount() == {"done": 1, "active": 1}  # and the other one goes to that host
+
+
 def test_a_host_that_is_not_of_the_run_gets_nothing_of_it() -> None:
     world = World()
     one, _ = two_hosts(world)

@@ -348,7 +348,8 @@ class _Follower:
 
     def _exit_code(self, run: Run) -> int:
         if run.state == "done":
-            return 1 if run.counts["failed"] or run.counts["cancelled"] else 0
+            unfinished = ("failed", "cancelled", "parked")
+            return 1 if any(run.counts[state] for state in unfinished) else 0
         if self._code is not None:
             return self._code
         return 1 if run.state == "cancelled" else 5

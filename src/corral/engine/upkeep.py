@@ -11,6 +11,7 @@ from corral.engine import events, judge
 from corral.engine.judge import Known
 from corral.ids import HostId, Incarnation, RunId
 from corral.model.run import Submission
+from corral.scheduler import health
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,8 +65,23 @@ def lose_all(tx: Tx, tickets: Sequence[str], *, why: str, now: float) -> None:
     A leased one may have been started since the last exchange: nobody is left to tell.
     """
     for found in tx.rows("attempts_known", json.dumps(list(tickets))):
-        judge.lose(tx, Known._make(found), message=why, now=now)
+        known = Known._make(found)
+        judge.lose(tx, known, message=why, now=now)
+        _park_if_it_kills(tx, known, now)
     events.add(tx, now, "lost", tickets=tickets, text=why)
+
+
+def _park_if_it_kills(tx: Tx, known: Known, now: float) -> None:
+    """Keep a task from more hosts that was running on several as they died."""
+    killed = [row[0] for row in tx.rows("hosts_killed", known.task, known.epoch)]
+    if not health.kills_hosts(len(killed)):
+        return
+    text = f"it was running on {len(killed)} hosts as they died: {', '.join(killed)}"
+    if tx.change("task_park", known.task, text):
+        events.add(
+            tx, now, "parked", run=known.run, name=known.run_name, tickets=[known.ticket], text=text
+        )
+        judge.finish_run(tx, known.run, now)
 
 
 def expect_hosts(tx: Tx, hosts: Sequence[str]) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Stop = Literal["", "drain", "now"]
 
 
-OFFER_AGAIN_S = 5.0  # a host that could not help may be able to by now
+OFFER_AGAIN_S = 2.0  # a host that could not help may be able to by now
 NEXT_MASTER_S = 0.2  # an agent of a master that ends looks for the next one, not at its idle beat
 
 

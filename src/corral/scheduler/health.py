@@ -9,6 +9,7 @@ NEVER_WORKED = 3  # failures blamed on a host without any success
 IN_A_ROW = 5
 BAD_COMMAND = 20  # failures of one kind, without any success in the run
 BAD_COMMAND_HOSTS = 3
+KILLED_HOSTS = 3  # that died while they ran a task, and it gets no other
 
 
 class HostRecord(NamedTuple):
@@ -26,6 +27,11 @@ def sick(record: HostRecord, *, usable_hosts: int) -> bool:
     if not record.successes:
         return record.blamed >= NEVER_WORKED
     return record.streak >= IN_A_ROW
+
+
+def kills_hosts(died: int) -> bool:
+    """Say whether a task on which so many hosts died is kept from all others."""
+    return died >= KILLED_HOSTS
 
 
 def bad_command(

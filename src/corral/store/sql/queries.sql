@@ -515,6 +515,16 @@ update task set charged = charged + ?2 where id = ?1
 -- What the user calls it.
 select name from host where id = ?1
 
+-- hosts_killed --
+-- Names of the hosts that were given up while the task was running on them.
+select distinct h.name from attempt a join host h on h.id = a.host_id
+where a.task_id = ?1 and a.epoch = ?2 and a.outcome = 'lost' and a.started is not null
+order by h.id
+
+-- task_park --
+-- It is not handed out any more until an operator says so: id, reason.
+update task set state = 'parked', reason = ?2 where id = ?1 and state = 'waiting'
+
 -- tasks_cancel --
 -- Tasks of a JSON list of ids that are not ended.
 update task set state = 'cancelled', reason = 'cancelled'
