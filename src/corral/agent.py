@@ -244,6 +244,7 @@ class Link:
         self.unsent = set()  # tickets of `ready` that no exchange has told yet
         self.unnoted = set()  # tickets of `ended` that the journal could not take
         self.killing = set()  # tickets that the master wants dead
+        self.forsaken = set()  # those that end because no master was there for too long
         self.present = set()  # (digest, mode) known to be in the content store
         self.courier = Courier(self, disk)
 
@@ -523,11 +524,27 @@ class Link:
         if now >= hold_at and not self.held:
             self.held = True
             self._tell({"hold": True})
+        forsake_at = self._forsake(now)
         if now >= end_at and not self.running and self.mend_at is None:
             self.abandoned = True
             self._halt("drain")
             return now
-        return earliest(None if self.held else hold_at, None if self.running else end_at)
+        end_at = None if self.running else end_at
+        return earliest(None if self.held else hold_at, end_at, forsake_at)
+
+    def _forsake(self, now):
+        """End the tasks of runs that would rather lose work than go on without a master."""
+        due = None
+        for ticket, (_, _, _, part) in self.running.items():
+            after_s = self.parts.get(part, {}).get("stop_after_s")
+            if after_s is None or ticket in self.killing:
+                continue
+            due = earliest(due, self.lost_at + after_s)
+            if now >= self.lost_at + after_s:
+                self.forsaken.add(ticket)
+        for ticket in self.forsaken - self.killing:
+            self._kill(ticket)
+        return due
 
     def _watch_stopped(self, now):
         if self.lost_at is None or self.abandoned or self.gone or self.running:
@@ -705,6 +722,9 @@ class Link:
             self.queued.pop(ticket, None)
             self.running.pop(ticket, None)
             self.killing.discard(ticket)
+            if ticket in self.forsaken and record["report"]["ended"] == "killed":
+                record = returned(ticket, "ended, for no master was there for too long")
+            self.forsaken.discard(ticket)
             fresh[ticket] = record
         if not fresh:
             return

@@ -128,6 +128,7 @@ class RunPart(Message, frozen=True, kw_only=True):
     inputs: tuple[Input, ...] = ()
     timeout_s: float | None = None
     grace_s: float = 5.0  # between SIGTERM and SIGKILL
+    stop_after_s: float | None = None  # without a master its tasks are ended; None: they go on
     slots: int | None = None  # tasks of this run at once on this host; None = the host's slots
     cpus: int = 1
 

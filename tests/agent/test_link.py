@@ -438,6 +438,33 @@ def test_running_task_keeps_it_alive_without_a_master(world: World) -> None:
     assert world.link.over == "keep"
 
 
+def test_a_run_that_asked_for_it_is_ended_when_no_master_comes(world: World) -> None:
+    part = PART | {"stop_after_s": 100.0}
+    leases = [lease(0), lease(1, part="q")]
+    world.answer(world.last, parts={"p": part, "q": PART}, leases=leases)
+    world.hear(started=[[f"t{n}", 101 + n, 5, world.clock.time] for n in (0, 1)])
+    lost_at = world.clock.time
+    while not world.port.said("kill"):
+        for lane in list(world.link.flights):
+            world.link.on_closed(lane)
+        world.tick(0.5)
+    assert world.clock.time - lost_at == pytest.approx(100, abs=3)  # from the first word unanswered
+    assert world.port.said("kill") == [["t0"]]  # the other one's run would rather go on
+    world.hear(ended=[ended(0, ended="killed", exit=None, signal=15)])
+    [line] = world.disk.lines
+    assert line["report"]["ended"] == "returned"  # nobody asked for it: it costs the task nothing
+    assert not world.link.over
+
+
+def test_an_agent_with_nothing_to_tell_leaves_nothing_behind(world: World) -> None:
+    world.answer(world.last)
+    while not world.link.over:
+        for lane in list(world.link.flights):
+            world.link.on_closed(lane)
+        world.tick(0.5)
+    assert world.link.over == "remove"
+
+
 def test_bye_is_said_when_all_is_answered(world: World) -> None:
     world.queue(1)
     world.answer(world.last, stop="drain")

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -45,6 +45,7 @@ class Asked(Frozen, frozen=True, kw_only=True):
     file: RunFile
     name: str
     named: bool
+    on_master_loss: Literal["finish", "stop"]
     twins: bool
     heartbeat: str | None
     lost_after: str | None
@@ -81,6 +82,11 @@ class Asked(Frozen, frozen=True, kw_only=True):
     "--heartbeat", metavar="TIME", help="How often hosts speak (2s); off: silence is fine."
 )
 @click.option("--lost-after", metavar="TIME", help="Of silence: a host's tasks go elsewhere (60s).")
+@click.option(
+    "--on-master-loss",
+    type=click.Choice(["finish", "stop"]),
+    help="Running tasks end as they would (finish), or are killed after 30 min.",
+)
 @click.option("--no-twins", is_flag=True, help="Never try a late task on a second host.")
 @click.option("--env", "env", multiple=True, metavar="NAME[=V]", help="Set a variable for tasks.")
 @click.option("--shell", metavar="PATH", help="Runs a shell line; else /bin/sh.")
@@ -206,6 +212,7 @@ def _asked(
         file=file,
         name=name,
         named=file.name is not None,
+        on_master_loss=given["on_master_loss"] or "finish",  # type: ignore[arg-type]
         twins=not given["no_twins"],
         heartbeat=given["heartbeat"],  # type: ignore[arg-type]
         lost_after=given["lost_after"],  # type: ignore[arg-type]
@@ -302,6 +309,7 @@ def _submission(
             retries=file.retries,
             timeout_s=None if file.timeout is None else seconds(file.timeout),
             slots=file.slots,
+            on_master_loss=asked.on_master_loss,
             twins=asked.twins,
             **_patience(asked.heartbeat, asked.lost_after),
             out=str(out),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from corral.store.base import Reader, Row
 
 GRACE_S = 5.0
+STOP_AFTER_S = 1800.0  # without a master, for runs that asked for it
 
 
 class Part:
@@ -46,6 +47,7 @@ class Part:
             inputs=msgspec.json.decode(inputs, type=tuple[Input, ...]),
             timeout_s=options.timeout_s,
             grace_s=GRACE_S,
+            stop_after_s=STOP_AFTER_S if options.on_master_loss == "stop" else None,
             slots=options.slots,
         )
 

@@ -34,6 +34,7 @@ class Options(Frozen, frozen=True, kw_only=True):
     reps: int = 1
     retries: int | None = None  # None: the default of 2, where another host can take the task
     timeout_s: float | None = None  # per task
+    on_master_loss: Literal["finish", "stop"] = "finish"  # what running tasks do then
     twins: bool = True  # a task that is late may be tried by an idle host, too
     slots: int | None = None  # tasks of this run at once per host (-j); None: the host's slots
     beat_s: float = 2.0  # between exchanges of a busy agent
