@@ -10,10 +10,18 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import idle, million, rate, start
+from benchmarks import dispatch, farm, first, idle, million, rate, start
 from benchmarks.table import Bench, lines
 
-BENCHMARKS = {"start": start, "rate": rate, "idle": idle, "million": million}
+BENCHMARKS = {
+    "start": start,
+    "rate": rate,
+    "farm": farm,
+    "dispatch": dispatch,
+    "first": first,
+    "idle": idle,
+    "million": million,
+}
 
 
 def main() -> None:

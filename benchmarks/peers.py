@@ -6,16 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
+from benchmarks.environments import SetUpError, environment
 from benchmarks.timing import LIMIT_S, timed
 
 HERE = Path(__file__).parent
-SET_UP_S = 120.0
+COMPILE_S = 60.0
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,12 +30,9 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 def floor(folder: Path, *, tasks: int, cores: int) -> Peer:
     """Give a loop over posix_spawn in C: nothing that starts processes is much faster."""
     name = "C posix_spawn"
-    compiler = shutil.which("cc")
-    if compiler is None:
+    program = compiled("floor.c", folder)
+    if program is None:
         return Peer(name=name, tasks=tasks, seconds=None, why="no C compiler (cc)")
-    program = folder / "floor"
-    source = HERE / "floor.c"
-    subprocess.run([compiler, "-O2", "-o", program, source], check=True, timeout=SET_UP_S)
     return Peer(
         name=name,
         tasks=tasks,
@@ -63,14 +60,12 @@ def parallel(folder: Path, *, tasks: int, cores: int) -> Peer:
 def hyperqueue(folder: Path, *, tasks: int, cores: int) -> Peer:
     """Give HyperQueue's LocalCluster, from a virtual environment of its own."""
     name = "HyperQueue"
-    home = folder / "hyperqueue"
-    python = home / "bin" / "python"
     try:
-        venv.create(home, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "hyperqueue"]
-        subprocess.run(install, check=True, capture_output=True, timeout=SET_UP_S)
-    except (subprocess.SubprocessError, OSError) as error:
-        return Peer(name=name, tasks=tasks, seconds=None, why=f"cannot install it ({error})"[:60])
+        python = environment("hyperqueue", "hyperqueue")
+    except SetUpError as error:
+        return Peer(name=name, tasks=tasks, seconds=None, why=str(error))
+    home = folder / "hyperqueue"
+    home.mkdir()
 
     def seconds() -> float:
         said = subprocess.run(
@@ -90,6 +85,17 @@ def hyperqueue(folder: Path, *, tasks: int, cores: int) -> Peer:
 def python_start(folder: Path) -> float:
     """Time the start of this Python with nothing to do: the floor of every command of ours."""
     return timed([sys.executable, "-c", "pass"], folder)
+
+
+def compiled(source: str, folder: Path) -> Path | None:
+    """Compile one of our C programs into a folder; None if there is no compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    program = folder / Path(source).stem
+    words = [compiler, "-O2", "-o", str(program), str(HERE / source)]
+    subprocess.run(words, check=True, timeout=COMPILE_S)
+    return program
 
 
 def _true() -> str:

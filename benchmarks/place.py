@@ -20,28 +20,32 @@ if TYPE_CHECKING:
 
 
 class Place:
-    """A fresh folder with a state folder of its own."""
+    """A fresh folder with a state folder of its own; ``ssh`` reaches hosts."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, ssh: str) -> None:
         folder.mkdir()
         if (above := StateFolder.find(folder)) is not None:
             raise SystemExit(f"{above.path} would be used: move it away, or set TMPDIR")
         self.folder = folder
         self.program = _program()
+        self.env = os.environ | ({"CORRAL_SSH": ssh} if ssh else {})
 
     def run(self, *words: str) -> float:
         """Run corral to its end and give the seconds it took."""
-        return timed([self.program, *words], self.folder)
+        return timed([self.program, *words], self.folder, env=self.env)
 
     def start(self, *words: str) -> subprocess.Popen[bytes]:
         """Start corral and go on."""
-        return subprocess.Popen([self.program, *words], cwd=self.folder, stdout=subprocess.DEVNULL)
+        return subprocess.Popen(
+            [self.program, *words], cwd=self.folder, env=self.env, stdout=subprocess.DEVNULL
+        )
 
     def ask(self, *words: str) -> Any:
         """Give what a verb says as JSON."""
         said = subprocess.run(
             [self.program, *words, "--json"],
             cwd=self.folder,
+            env=self.env,
             check=True,
             capture_output=True,
             timeout=LIMIT_S,
@@ -55,7 +59,7 @@ class Place:
         return 0 if address is None else address.pid
 
     def agent(self) -> list[int]:
-        """Give the pids of link and supervisor."""
+        """Give the pids of links and supervisors, on test hosts too."""
         state = StateFolder.find(self.folder)
         if state is None:
             return []
@@ -63,6 +67,11 @@ class Place:
         supervisor = watch.titled(f"corral-super {state.owner}/")
         # a child of the supervisor looks like it until it has become its task
         return link + [pid for pid in supervisor if watch.parent(pid) not in supervisor]
+
+    def relays(self) -> list[int]:
+        """Give the pids of relays."""
+        state = StateFolder.find(self.folder)
+        return [] if state is None else watch.titled(f"corral-relay {state.owner}/")
 
     def end(self) -> None:
         """End what still runs here, and see it gone."""
@@ -73,9 +82,9 @@ class Place:
 
 
 @contextmanager
-def used(folder: Path) -> Generator[Place]:
+def used(folder: Path, *, ssh: str = "") -> Generator[Place]:
     """Use a fresh folder and remove it."""
-    place = Place(folder)
+    place = Place(folder, ssh=ssh)
     try:
         yield place
     finally:
