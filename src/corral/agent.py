@@ -2547,12 +2547,17 @@ def remove_home(folder):
     """Remove an agent's folder, and those above it that corral made and nobody uses."""
     remove(folder)
     for path in (os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):
-        if b"corral-" not in path:
-            return
-        try:
-            os.rmdir(path)
-        except OSError:  # another incarnation or owner lives there
-            return
+        if b"corral-" not in path or not _remove_empty(path):
+            return  # another incarnation or owner lives there
+
+
+def _remove_empty(path):
+    """Remove a folder unless something is in it; say whether it is gone."""
+    try:
+        os.rmdir(path)
+    except OSError:
+        return False
+    return True
 
 
 def _remove_files(folder, budget):
@@ -2872,7 +2877,11 @@ def _folder_in(base, owner, incarnation, local):
         raise OSError("less than %d MiB are free" % (ROOM_BYTES >> 20))
     folder = os.path.join(base, b"corral-%d" % os.geteuid())
     own_folder(folder)
-    _try_script(folder)
+    try:
+        _try_script(folder)
+    except OSError:
+        _remove_empty(folder)
+        raise
     for name in (owner, incarnation):
         folder = os.path.join(folder, encode(name))
         own_folder(folder)
@@ -2925,7 +2934,8 @@ def _try_script(folder):
         if os.waitpid(pid, 0)[1] != 0:
             raise OSError("a script does not run there")
     except CannotStart as problem:
-        raise OSError("a script does not run there: %s" % problem.message) from problem
+        reason = problem.message.rpartition(": ")[2]
+        raise OSError("a script does not run there: %s" % reason) from problem
     finally:
         os.close(nothing)
         os.unlink(path)
@@ -3046,7 +3056,10 @@ class Relay:
 
     def _read_login(self):
         """Say whether the login goes on."""
-        data = os.read(0, 2 * FRAME)
+        try:
+            data = os.read(0, 2 * FRAME)
+        except OSError:
+            return False  # sshd died with words of ours unread
         self.inbox += data
         start = 0
         while len(self.inbox) - start >= FRAME_HEAD:
@@ -3396,9 +3409,7 @@ def attach(given):
 
     Gives None if nothing of it is left.
     """
-    for base in bases_of(given.get("workdir")):
-        home = os.path.join(base, b"corral-%d" % os.geteuid())
-        folder = os.path.join(home, encode(given["owner"]), encode(given["incarnation"]))
+    for folder in _places(given):
         if not os.path.isdir(folder) or os.lstat(folder).st_uid != os.geteuid():
             continue
         name = readable(folder)
@@ -3409,6 +3420,16 @@ def attach(given):
             return dict(begin(dict(given, folder=name, collect=True, setup="")), collects=True)
         remove_home(folder)
     return None
+
+
+def _places(given):
+    """List where an agent may be: where it was seen before, then wherever one may live."""
+    end = os.path.join(
+        b"corral-%d" % os.geteuid(), encode(given["owner"]), encode(given["incarnation"])
+    )
+    places = [os.path.join(base, end) for base in bases_of(given.get("workdir"))]
+    known = encode(given.get("folder") or "")
+    return [known] + places if known.endswith(b"/" + end) else places
 
 
 def check():

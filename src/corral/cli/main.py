@@ -35,6 +35,7 @@ VERBS = {
     "cancel": "Kill what runs and hand out nothing more.",
     "rm": "Delete a run and its results.",
     "reap": "End and remove what corral left on hosts.",
+    "db": "Verify every promise on the state folder.",
     "hosts": "Show hosts, check them, read sets of them.",
 }
 HIDDEN = {"_master": "master"}  # verbs that only corral itself calls, and their files

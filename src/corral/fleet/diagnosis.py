@@ -19,6 +19,7 @@ class Sign(NamedTuple):
 
     pattern: str  # of a line of stderr, any case
     hint: str
+    says: str = ""  # in place of the line; "" = the line itself is clear
     retryable: bool = False  # may be over by itself
     soon: bool = False  # the server is only busy
 
@@ -27,8 +28,13 @@ SIGNS = (
     Sign(
         r"remote host identification has changed|host key for .* has changed|offending .* key in",
         "if it was set up anew, forget its old key: ssh-keygen -R {host}",
+        says="its host key has changed",
     ),
-    Sign(r"host key verification failed|host key is known", "look at its key once: {ssh} {host}"),
+    Sign(
+        r"host key verification failed|host key is known",
+        "look at its key once: {ssh} {host}",
+        says="its host key is not known here",
+    ),
     Sign(r"could not resolve hostname", "check the spelling, or give it a HostName in ssh_config"),
     Sign(r"permission denied", "ssh-copy-id {host}"),
     Sign(r"too many authentication failures", "name its key: IdentityFile, IdentitiesOnly yes"),
@@ -59,7 +65,7 @@ def ssh_failed(host: str, *, ssh: str, code: int | None, stderr: str) -> LaunchE
         for line in lines:
             if re.search(sign.pattern, line, re.IGNORECASE):
                 return LaunchError(
-                    f"{host}: {_plain(line, host)}",
+                    f"{host}: {sign.says or _plain(line)}",
                     hint=sign.hint.format(host=host, ssh=ssh),
                     retryable=sign.retryable,
                     soon=sign.soon,
@@ -83,12 +89,17 @@ def other_command(host: str, *, ssh: str, noise: str, code: int | None) -> Launc
 
 def no_python(host: str, *, too_old: str, chosen: str | None) -> LaunchError:
     """Explain that the agent's program cannot run there."""
-    hint = "install Python 3.6 or newer there, or set python = … for this host in hosts.toml"
     if chosen is not None:
-        return LaunchError(f"{host}: {chosen} is no Python 3.6 or newer", hint=hint)
-    if too_old:
-        return LaunchError(f"{host}: its Python is older than 3.6: {too_old}", hint=hint)
-    return LaunchError(f"{host}: it has no python3 that corral finds", hint=hint)
+        what = f"{chosen} is no Python 3.6 or newer"
+    elif too_old:
+        what = f"its Python is older than 3.6: {too_old}"
+    else:
+        what = "it has no python3 that corral finds"
+    return LaunchError(
+        f"{host}: {what}",
+        hint="install Python 3.6 or newer there, or set python = … for this host in hosts.toml",
+        nothing_left=True,
+    )
 
 
 def program_failed(host: str, *, stderr: str, code: int | None) -> LaunchError:
@@ -98,9 +109,9 @@ def program_failed(host: str, *, stderr: str, code: int | None) -> LaunchError:
     return LaunchError(f"{host}: the agent did not start: {said}", hint="see its disk and memory")
 
 
-def _plain(line: str, host: str) -> str:
+def _plain(line: str) -> str:
     """Take out of a sentence of ssh what the reader knows already."""
     line = re.sub(r"^ssh: ", "", line)
     line = re.sub(r"^connect to host \S+ port (\d+): ", r"port \1: ", line)
-    line = re.sub(rf"^\S+@{re.escape(host)}: ", "", line)
+    line = re.sub(r"^\S+@\S+: ", "", line)
     return line.strip("@ ").rstrip(".!")

@@ -29,10 +29,13 @@ class Gates:
         self._own = asyncio.Semaphore(PER_CORE * (os.cpu_count() or 1))
         self._hosts: set[str] = set()
 
+    def expect(self, host: str) -> None:
+        """Count a host in before it comes, so that the first of many know that they are many."""
+        self._hosts.add(host)
+
     @contextlib.asynccontextmanager
     async def enter(self, spec: HostSpec, ssh: Sequence[str]) -> AsyncGenerator[None]:
         """Wait for a turn to log in."""
-        self._hosts.add(spec.name)
         async with self._own:
             if len(self._hosts) <= AT_ONCE:  # they cannot be too many for anyone
                 yield
@@ -60,9 +63,11 @@ async def endpoint(spec: HostSpec, ssh: Sequence[str]) -> str:
         async with asyncio.timeout(RESOLVE_S):
             said, _ = await process.communicate()
     except TimeoutError:
-        process.kill()
-        await process.wait()
         return spec.name
+    finally:
+        if process.returncode is None:  # it hangs, or nobody wants to know any more
+            process.kill()
+            await asyncio.shield(process.wait())
     settings: dict[str, str] = {}
     for line in said.decode(errors="replace").splitlines():
         key, _, value = line.partition(" ")

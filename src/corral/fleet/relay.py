@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from corral.fleet.bootstrap import Payload
 
-NOISE = 1 << 20  # bytes that a start-up file may print before our command is heard
+LINE = 1 << 20  # bytes of a line that are kept; any answer is shorter
+NOISE = 4096  # bytes kept of what a start-up file prints; it may print as much as it likes
 MOST_STREAMS = 64  # an agent opens three
 STREAM_BYTES = 80 << 20  # not yet taken by the listener; more than any honest request
 PENDING = 256 << 10  # bytes handed to the login's pipe ahead of what it took
@@ -50,6 +51,7 @@ class Login(asyncio.Protocol):
         self._on_reached: Callable[[], None] | None = None
         self._inbox = bytearray()
         self._streams: dict[int, Stream] = {}
+        self._opened = 0  # the newest stream's number
         self._turns: deque[Stream] = deque()  # streams that have something to send
         self._transport: asyncio.Transport | None = None
         self._blocked = False
@@ -70,17 +72,17 @@ class Login(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._inbox += data
-        while not self.answer.done():
-            if not self._read_line():
-                return
-        self._read_frames()
+        if not self.answer.done():
+            self._read_lines()
+        if self.answer.done():
+            self._read_frames()
 
     def eof_received(self) -> bool:
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self.noise += self._inbox
+        self._ignore(self._inbox)
         self._finish(None)
         for stream in list(self._streams.values()):
             stream.lose()
@@ -96,15 +98,18 @@ class Login(asyncio.Protocol):
 
     # ---------------------------------------------------------------- the first words
 
-    def _read_line(self) -> bool:
-        """Take one line of what comes before the frames; False if there is none yet."""
-        line, newline, rest = bytes(self._inbox).partition(b"\n")
-        if not newline:
-            if len(self._inbox) > NOISE:
-                self.close()
-            return False
-        self._inbox = bytearray(rest)
-        line = line.rstrip(b"\r")
+    def _read_lines(self) -> None:
+        """Take the lines that come before the frames; of one that never ends, the end is kept."""
+        start = 0
+        while not self.answer.done() and (end := self._inbox.find(b"\n", start)) >= 0:
+            self._read_line(bytes(self._inbox[start:end]).rstrip(b"\r"))
+            start = end + 1
+        del self._inbox[:start]
+        if not self.answer.done() and len(self._inbox) > LINE:
+            self._ignore(self._inbox[:-LINE])
+            del self._inbox[:-LINE]
+
+    def _read_line(self, line: bytes) -> None:
         if line.startswith(self._payload.mark):
             self._finish(_decode(line[len(self._payload.mark) :]))
         elif line.endswith(bootstrap.SHELL) and not self.reached:
@@ -117,8 +122,12 @@ class Login(asyncio.Protocol):
             self.old_pythons = line[len(bootstrap.NO_PYTHON) :].decode(errors="replace").strip()
             self.close()
         else:
-            self.noise += line + b"\n"
-        return True
+            self._ignore(line + b"\n")
+
+    def _ignore(self, noise: bytes | bytearray) -> None:
+        """Keep the end of what is not meant for us, to be shown if nothing else comes."""
+        self.noise += noise[-NOISE:]
+        del self.noise[:-NOISE]
 
     def _finish(self, said: dict[str, Any] | None) -> None:
         if not self.answer.done():
@@ -154,8 +163,11 @@ class Login(asyncio.Protocol):
     def _deliver(self, number: int, data: bytes) -> None:
         stream = self._streams.get(number)
         if stream is None:
+            if number <= self._opened:
+                return  # it ended on this side, which the relay did not know yet
             if not data or self._connect is None or len(self._streams) >= MOST_STREAMS:
                 return
+            self._opened = number
             stream = self._streams[number] = Stream(number, self)
             stream.join(self._connect())
         if data:
@@ -236,8 +248,8 @@ class Stream(asyncio.Transport):
             return
         self._lost = self._closing = True
         self.pending.clear()
-        if self._protocol is not None:
-            self._protocol.connection_lost(None)
+        if self._protocol is not None:  # later: it may be in the middle of closing us
+            asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
 
     # ---------------------------------------------------------------- asyncio.Transport
 

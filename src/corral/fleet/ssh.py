@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shlex
+import signal
 import socket
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -66,6 +68,7 @@ class SshLauncher:
         self._spec = spec
         self._doors = doors
         self._gates = gates
+        gates.expect(spec.name)
         self._ssh = shlex.split(spec.ssh or SSH)
 
     async def start(self, what: AgentStart, *, committed: Callable[[], None]) -> SshChannel:
@@ -108,7 +111,7 @@ class SshLauncher:
             finally:
                 if not process.kept:
                     login.close()
-                    await process.end()
+                    await process.end(GOODBYE_S if login.reached else 0.0)
 
     async def _answer(self, process: _Process, login: Login) -> dict[str, Any]:
         """Wait for what the agent's program says.
@@ -199,8 +202,14 @@ class _Process(asyncio.Protocol):
                     hint="install OpenSSH's client, or set --ssh",
                 ) from error
         one = cls(process)
-        await loop.create_connection(lambda: one, sock=mine)
-        await loop.create_connection(lambda: login, sock=ours)
+        try:
+            await loop.create_connection(lambda: one, sock=mine)
+            await loop.create_connection(lambda: login, sock=ours)
+        except BaseException:  # cancelled at once
+            one.kill()
+            ours.close()
+            mine.close()
+            raise
         return one
 
     def keep(self) -> None:
@@ -219,20 +228,27 @@ class _Process(asyncio.Protocol):
         del exc
         self._closed.set()
 
-    async def end(self) -> int:
-        """See it gone, by force if need be; gives its exit code."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(GOODBYE_S):
-                await self._closed.wait()  # it has closed its stderr: it is ending
-        if not self._closed.is_set():
-            self._process.kill()
+    async def end(self, patience_s: float = GOODBYE_S) -> int:
+        """See it gone, by force if it has not ended by itself then; gives its exit code."""
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await self._closed.wait()  # it has closed its stderr: it is ending
+        finally:
+            if not self._closed.is_set():
+                self.kill()
         return await asyncio.to_thread(self._reap)
+
+    def kill(self) -> None:
+        """Kill it with all it started: the ssh to a jump host would hang on without it."""
+        if self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _reap(self) -> int:
         try:
             return self._process.wait(GOODBYE_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self.kill()
             return self._process.wait()
 
 

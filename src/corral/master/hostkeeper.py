@@ -51,6 +51,7 @@ class Kept:
         self.folder = folder  # "" until it is known
         self.born = born
         self.started = False  # it may exist on its host
+        self.expected = False  # its silence counts
 
 
 class HostKeeper:
@@ -93,7 +94,7 @@ class HostKeeper:
         agent = Kept(incarnation, folder, self._clock.ticks())
         agent.started = True
         self._agents.append(agent)
-        self._exchanges.expect(incarnation, lends=self.spec.is_here)
+        self._expect(agent)
 
     def respecify(self, spec: HostSpec, launcher: Launcher) -> None:
         """Reach it another way from the next login on."""
@@ -186,8 +187,9 @@ class HostKeeper:
     async def _begin(self) -> Kept:
         """Write a new agent down before it is started, so that a new master knows to look for it."""
         agent = Kept(ids.new_incarnation(), "", self._clock.ticks())
-        self._exchanges.expect(agent.incarnation, lends=self.spec.is_here)
         self._agents.append(agent)
+        if self.spec.is_here:
+            self._expect(agent)
         await self._write(
             upkeep.start_agent,
             agent.incarnation,
@@ -200,13 +202,23 @@ class HostKeeper:
 
     async def _reach(self, agent: Kept) -> Channel | None:
         """Start the agent, or find it; None if nothing of it is left."""
-        if agent.started:
-            return await self._launcher.attach(self._what(agent))
 
         def committed() -> None:
             agent.started = True
 
-        return await self._launcher.start(self._what(agent), committed=committed)
+        what = self._what(agent)
+        if agent.started:
+            channel = await self._launcher.attach(what)
+        else:
+            channel = await self._launcher.start(what, committed=committed)
+        self._expect(agent)
+        return channel
+
+    def _expect(self, agent: Kept) -> None:
+        """Count its silence from now on; before, a slow login or setup is none."""
+        if not agent.expected:
+            self._exchanges.expect(agent.incarnation, lends=self.spec.is_here)
+        agent.expected = True
 
     async def _stay(self, channel: Channel) -> None:
         """Wait until the channel ends, or is not to be trusted any more."""
@@ -256,6 +268,7 @@ class HostKeeper:
             return
         busy = error.soon and self._failures <= len(SOON_S)
         if agent is not None:  # it lives there, as far as is known
+            self._expect(agent)
             await self._write(upkeep.suspect_agent, agent.incarnation, why=str(error))
         elif not busy:
             text = error.message + (f"\n{error.hint}" if error.hint else "")

@@ -50,6 +50,18 @@ class Blobs:
         except OSError as error:
             raise StoreError(f"a result's bytes are gone: {error}") from error
 
+    def size(self, sha256: str) -> int | None:
+        """Say how many bytes lie under that name, None if there is no such content."""
+        try:
+            return self.path(sha256).stat().st_size
+        except OSError:
+            return None
+
+    def intact(self, sha256: str) -> bool:
+        """Read content to its end and say whether it is what its name says."""
+        with self.open(sha256) as file:
+            return _digest(file)[0] == sha256
+
     def add(self, source: Path) -> tuple[str, int]:
         """Copy a file in; gives its SHA-256 and size. Content that is here already costs a read.
 

@@ -700,3 +700,93 @@ union select json_extract(value, '$.sha256') from generation, json_each(generati
 -- ticket_holder --
 -- Which agent an attempt was given to.
 select incarnation from attempt where ticket = ?1
+
+-- audit_file --
+-- What SQLite finds wrong with the file; one row 'ok' if nothing.
+select * from pragma_integrity_check(20)
+
+-- audit_references --
+-- Rows that refer to rows which are not there.
+select "table", rowid, "parent" from pragma_foreign_key_check()
+
+-- audit_done --
+-- Done tasks whose accepted attempt is none of theirs, or did not succeed.
+select r.name, t.number from task t join run r on r.id = t.run_id
+left join attempt a on a.id = t.accepted and a.task_id = t.id and a.outcome = 'accepted'
+where t.state = 'done' and a.id is null
+
+-- audit_accepted --
+-- Accepted attempts that are not their task's result.
+select r.name, t.number, a.number from attempt a
+join task t on t.id = a.task_id join run r on r.id = t.run_id
+where a.outcome = 'accepted' and t.accepted is not a.id
+
+-- audit_failed_result --
+-- Accepted attempts that did not end well.
+select r.name, t.number, a.number from attempt a
+join task t on t.id = a.task_id join run r on r.id = t.run_id
+where a.outcome = 'accepted' and (a.exit is not 0 or a.kind is not null)
+
+-- audit_active --
+-- Active tasks that nobody has.
+select r.name, t.number from task t join run r on r.id = t.run_id
+where t.state = 'active' and not exists (
+    select 1 from attempt a where a.task_id = t.id and a.state in ('leased', 'running', 'reported'))
+
+-- audit_waiting --
+-- Waiting tasks that somebody has.
+select r.name, t.number from task t join run r on r.id = t.run_id
+join attempt a on a.task_id = t.id and a.state in ('leased', 'running', 'reported')
+    and a.epoch = t.epoch
+where t.state = 'waiting'
+
+-- audit_leases --
+-- Attempts under way that were given to an agent which has ended.
+select r.name, t.number, a.number from attempt a join agent g on g.incarnation = a.incarnation
+join task t on t.id = a.task_id join run r on r.id = t.run_id
+where a.state in ('leased', 'running') and g.state = 'ended'
+
+-- audit_numbers --
+-- Tasks whose attempts are not numbered 1, 2, ….
+select r.name, t.number from task t join run r on r.id = t.run_id
+where t.attempts != (select count(*) from attempt a where a.task_id = t.id)
+    or t.attempts != coalesce((select max(a.number) from attempt a where a.task_id = t.id), 0)
+
+-- audit_reasons --
+-- Attempts whose recorded reason cannot be: a first one that is not, or another that is first.
+select r.name, t.number, a.number from attempt a
+join task t on t.id = a.task_id join run r on r.id = t.run_id
+where a.reason = 'first' and exists (
+    select 1 from attempt b where b.task_id = a.task_id and b.number < a.number
+        and not (b.outcome = 'returned' and b.started is null))
+
+-- audit_counts --
+-- Counters that differ from a recount.
+select r.name, r.generation, s.state, coalesce(c.n, 0), coalesce(k.n, 0) from run r
+join (select distinct state from task union select distinct state from run_count) s
+left join run_count c on c.run_id = r.id and c.generation = r.generation and c.state = s.state
+left join (select run_id, generation, state, count(*) n from task where position is not null
+           group by run_id, generation, state) k
+    on k.run_id = r.id and k.generation = r.generation and k.state = s.state
+where coalesce(c.n, 0) != coalesce(k.n, 0)
+
+-- audit_finished --
+-- Done runs that have tasks left.
+select r.name, count(*) from run r
+join task t on t.run_id = r.id and t.generation = r.generation and t.position is not null
+where r.state = 'done' and t.state in ('waiting', 'active') group by r.id
+
+-- audit_ends --
+-- Attempts that ended at no time, or before they began.
+select r.name, t.number, a.number from attempt a
+join task t on t.id = a.task_id join run r on r.id = t.run_id
+where a.state = 'ended' and a.ended is null
+
+-- blobs_expected --
+-- Content with the size it must have: sha256, size (null: not known).
+select sha256, size from file
+union select stdout_sha256, stdout_size from output where stdout_sha256 != ''
+union select stderr_sha256, stderr_size from output where stderr_sha256 != ''
+union select sha256, size from value_input
+union select json_extract(value, '$.sha256'), json_extract(value, '$.size')
+    from generation, json_each(generation.inputs)
