@@ -17,13 +17,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
 PROTOCOL = 1
 CHUNK = 1 << 20  # bytes; one piece of a file in a request or reply: bounds memory on both sides
 INLINE = 64 * 1024  # bytes; stdout or stderr up to this travels inside the report
+
+Number = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]  # what a database can hold
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -36,12 +38,12 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Facts(Message, frozen=True, kw_only=True):
     """What the agent found on its host; said in the first exchange of each link."""
 
-    protocol: int
+    protocol: Number
     platform: str  # "linux-x86_64"
     python: str  # "3.6.8"
-    cores: int  # usable ones (affinity), at least 1
-    memory: int  # bytes
-    disk_free: int  # bytes, where the work folder is
+    cores: Number  # usable ones (affinity), at least 1
+    memory: Number  # bytes
+    disk_free: Number  # bytes, where the work folder is
     hostname: str
     folder: str  # absolute path of the agent's folder
     time: float = 0.0  # its wall clock, seconds since 1970
@@ -50,7 +52,7 @@ class Facts(Message, frozen=True, kw_only=True):
 class Stream(Message, frozen=True, kw_only=True):
     """Captured stdout or stderr: inline if small, else uploaded as file 0 or 1."""
 
-    size: int = 0  # bytes
+    size: Number = 0  # bytes
     inline: bytes = b""  # base64 in JSON; the whole of it when size <= INLINE
     sha256: str = ""  # set when it was uploaded
 
@@ -58,11 +60,11 @@ class Stream(Message, frozen=True, kw_only=True):
 class OutputFile(Message, frozen=True, kw_only=True):
     """A declared file that the task wrote; uploaded as file ``n``."""
 
-    n: int
+    n: Number
     name: str  # relative path in the task's folder, checked again by the master
-    size: int
+    size: Number
     sha256: str
-    mode: int = 0o644
+    mode: Number = 0o644
 
 
 class Report(Message, frozen=True, kw_only=True):
@@ -74,14 +76,14 @@ class Report(Message, frozen=True, kw_only=True):
     killed: the master asked for it. returned: never started, or ended through no fault of its own
     (the supervisor died); uncharged."""
     kind: Literal["", "spawn", "env", "signal", "oom", "timeout", "output"] = ""
-    exit: int | None = None
-    signal: int | None = None
+    exit: Number | None = None
+    signal: Number | None = None
     message: str = ""  # for people: "no such program: ./sim"
-    slot: int = 0
+    slot: Number = 0
     started: float = 0.0  # wall clock of the host, for display only
     seconds: float = 0.0  # monotonic
     cpu_s: float = 0.0
-    peak_kb: int = 0
+    peak_kb: Number = 0
     stdout: Stream = Stream()
     stderr: Stream = Stream()
     files: tuple[OutputFile, ...] = ()
@@ -92,12 +94,12 @@ class Exchange(Message, frozen=True, kw_only=True):
     """All that the agent holds and has to say."""
 
     incarnation: str
-    number: int  # rises; a retry repeats it
+    number: Number  # rises; a retry repeats it
     queued: tuple[str, ...] = ()  # tickets leased and not started
     running: tuple[tuple[str, float], ...] = ()  # ticket, seconds since its start
     ended: tuple[str, ...] = ()  # tickets whose report (or upload) is not answered yet
     reports: tuple[Report, ...] = ()
-    want: int = 0  # slots that are free and have nothing queued for them
+    want: Number = 0  # slots that are free and have nothing queued for them
     load: float = 0.0
     facts: Facts | None = None
     bye: bool = False  # nothing is left here; the processes end after this answer

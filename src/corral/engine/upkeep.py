@@ -140,6 +140,11 @@ def probe_host(tx: Tx, host: HostId) -> None:
         tx.tell("work")
 
 
+def record_refusal(tx: Tx, text: str, now: float) -> None:
+    """Somebody sent what no agent of ours would, or one that is not wanted any more speaks."""
+    events.add(tx, now, "refused", text=text)
+
+
 def half_written(reader: Reader) -> list[tuple[RunId, Submission]]:
     """List the submissions that a master left half-written; doing them again finishes them."""
     return [

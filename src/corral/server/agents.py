@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import re
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from corral.engine import upkeep
 from corral.errors import StoreError
 from corral.ids import Incarnation
 from corral.protocol import CHUNK, Exchange, Received, Refusal, Reply, agent_key, signature
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 BODY = 64 << 20  # bytes; more than any honest exchange: 1000 inline outputs of 64 KiB
+NUMBER_DIGITS = 20
+RECORDED = 1000  # refusals of one master; more would only fill the disk of who is attacked
 _FILE = re.compile(r"/agent/v1/attempts/([\w-]+)/files/(\d+)")
 _BLOB = re.compile(r"/agent/v1/blobs/([0-9a-f]{64})")
 
@@ -43,29 +47,45 @@ class AgentChannel:
         self._master = master
         self._secret = master.folder.secret
         self._exchange = msgspec.json.Decoder(Exchange)
+        self._senders: dict[str, str] = {}  # ticket of a file on its way -> who may send it
+        self._refused: set[tuple[str, str]] = set()  # what is on record already
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request of an agent; whatever is not signed with its key learns nothing."""
         headers = dict(scope["headers"])
         incarnation = headers.get(b"corral-agent", b"").decode("latin-1")
-        number = headers.get(b"corral-number", b"0").decode("latin-1")
-        signed = headers.get(b"corral-signature", b"").decode("latin-1")
+        number = headers.get(b"corral-number", b"0")
+        signed = headers.get(b"corral-signature", b"")
         query = scope["query_string"].decode("latin-1")
         target = scope["path"] + (f"?{query}" if query else "")
         body = await _body(receive)
-        if body is None or not number.isdigit():
+        if body is None or not number.isdigit() or len(number) > NUMBER_DIGITS:
+            self._record(incarnation, "a message too large, or without a number")
             await _send(send, Answer(413, b""), "")
             return
         key = agent_key(self._secret, incarnation)
         expected = signature(key, "request", scope["method"], target, int(number), body)
-        if not hmac.compare_digest(expected, signed):
+        if not hmac.compare_digest(expected.encode(), signed):
+            self._record(incarnation, "a signature that is not its own")
             await _send(send, Answer(401, b""), "")
             return
         answer = await self._answer(scope["method"], scope["path"], query, incarnation, body)
+        if answer.status not in (200, 409):
+            why = msgspec.json.decode(answer.body, type=Refusal).error
+            self._record(incarnation, f"{answer.status}: {why}")
         seal = signature(
             key, f"reply {answer.status}", scope["method"], target, int(number), answer.body
         )
         await _send(send, answer, seal)
+
+    def _record(self, incarnation: str, why: str) -> None:
+        """Put a refusal on record, once for each agent and reason."""
+        if (incarnation, why) in self._refused or len(self._refused) >= RECORDED:
+            return
+        self._refused.add((incarnation, why))
+        text = f"agent {incarnation[:16]!r}: {why}"
+        with contextlib.suppress(StoreError):  # it is just being closed
+            self._master.store.write(upkeep.record_refusal, text, self._master.clock.now())
 
     async def _answer(
         self, method: str, path: str, query: str, incarnation: str, body: bytes
@@ -95,6 +115,8 @@ class AgentChannel:
         reply = await self._master.exchanges.answer(landed)
         if isinstance(reply, Refusal):
             return Answer(410 if reply.gone else 403, msgspec.json.encode(reply))
+        for report in request.reports:
+            self._senders.pop(report.ticket, None)
         bad = {report.ticket for report in request.reports} - {
             report.ticket for report in landed.reports
         }
@@ -137,10 +159,11 @@ class AgentChannel:
     ) -> int | None:
         """Keep a piece; minus the size where the part ends elsewhere, None for a foreign ticket."""
         blobs = self._master.blobs
-        if offset == 0 or not blobs.part_size(ticket, n):
+        if self._senders.get(ticket) != incarnation:
             with self._master.store.reader() as reader:
                 if reader.value("ticket_holder", ticket) != Incarnation(incarnation):
                     return None
+            self._senders[ticket] = incarnation
         size = blobs.append(ticket, n, offset, body)
         return size if size is not None else -blobs.part_size(ticket, n)
 

@@ -698,8 +698,9 @@ union select sha256 from value_input
 union select json_extract(value, '$.sha256') from generation, json_each(generation.inputs)
 
 -- ticket_holder --
--- Which agent an attempt was given to.
-select incarnation from attempt where ticket = ?1
+-- Which agent an attempt was given to, if its report is still to come.
+select incarnation from attempt
+where ticket = ?1 and (state in ('leased', 'running') or outcome = 'lost')
 
 -- audit_file --
 -- What SQLite finds wrong with the file; one row 'ok' if nothing.

@@ -1,0 +1,207 @@
+"""Hostile and mistaken messages at the agents' door: refused, recorded, and nothing changes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from corral.clock import SystemClock
+from corral.engine import queries, upkeep
+from corral.fleet.base import Doors
+from corral.ids import Incarnation
+from corral.master.master import Master
+from corral.protocol import PROTOCOL, Exchange, agent_key, signature
+from corral.server.agents import BODY, AgentChannel
+from corral.store.folder import StateFolder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+EXCHANGE = "/agent/v1/exchange"
+
+
+def nowhere(*_: object) -> Any:
+    raise AssertionError("no host is reached here")
+
+
+class Door:
+    """The agents' application of a master that serves nobody, and what is said at it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = StateFolder.find_or_make(folder)
+        self.store = self.folder.open_store()
+        doors = Doors(listen=nowhere, connect=nowhere)
+        self.master = Master(self.folder, self.store, clock=SystemClock(), doors=doors)
+        self.channel = AgentChannel(self.master)
+        for name in ("a1", "a2"):
+            self.store.write(
+                upkeep.start_agent, Incarnation(name), name, folder="", slots=1, now=1.0
+            ).result()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        agent: str = "a1",
+        number: bytes = b"1",
+        signed: bytes | None = None,
+        query: bytes = b"",
+    ) -> tuple[int, bytes]:
+        """Send a request, signed rightly unless ``signed`` says otherwise; gives status and body."""
+        target = path + (f"?{query.decode()}" if query else "")
+        if signed is None:
+            key = agent_key(self.folder.secret, agent)
+            signed = signature(key, "request", method, target, int(number), body).encode()
+        headers = [(b"corral-agent", agent.encode("latin-1")), (b"corral-number", number)]
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "query_string": query,
+            "headers": [*headers, (b"corral-signature", signed)],
+        }
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        asyncio.run(self.channel(scope, receive, send))
+        return sent[0]["status"], sent[1]["body"]
+
+    def exchange(self, agent: str = "a1", **said: Any) -> tuple[int, dict[str, Any]]:
+        body = msgspec.json.encode({"incarnation": agent, "number": 1} | said)
+        status, answer = self.ask("POST", EXCHANGE, body, agent=agent)
+        return status, msgspec.json.decode(answer)
+
+    def refusals(self) -> list[str]:
+        self.store.write(lambda _: None).result()  # what was written before it is there now
+        with self.store.reader() as reader:
+            found = queries.events(reader, None, limit=1000)
+        return [event.text for event in found if event.kind == "refused"]
+
+
+@pytest.fixture
+def door(tmp_path: Path) -> Iterator[Door]:
+    one = Door(tmp_path)
+    yield one
+    one.store.close()
+
+
+@pytest.mark.parametrize("signed", [b"", b"0" * 64, b"\xff\xfe", "ä".encode("latin-1")])
+def test_what_is_not_signed_learns_nothing_and_is_on_record(door: Door, signed: bytes) -> None:
+    assert door.ask("POST", EXCHANGE, b"{}", signed=signed) == (401, b"")
+    assert door.ask("GET", f"/agent/v1/blobs/{'0' * 64}", signed=signed) == (401, b"")
+    assert door.refusals() == ["agent 'a1': a signature that is not its own"]  # once
+
+
+@pytest.mark.parametrize("number", [b"-1", b"", b"x", "²".encode("latin-1"), b"9" * 5000])
+def test_a_number_that_is_none_is_refused(door: Door, number: bytes) -> None:
+    assert door.ask("POST", EXCHANGE, b"{}", number=number, signed=b"x")[0] in (401, 413)
+    assert door.refusals()
+
+
+def test_a_message_larger_than_any_honest_one_is_not_read_to_its_end(door: Door) -> None:
+    assert door.ask("POST", EXCHANGE, bytes(BODY + 1), signed=b"x") == (413, b"")
+    assert len(door.refusals()) == 1
+
+
+def test_an_agent_cannot_speak_for_another(door: Door) -> None:
+    body = msgspec.json.encode(Exchange(incarnation="a2", number=1))
+    status, _ = door.ask("POST", EXCHANGE, body, agent="a1")
+    assert status == 403
+    assert door.refusals() == ["agent 'a1': 403: signed by another agent"]
+
+
+def test_an_agent_that_has_ended_is_told_to_go(door: Door) -> None:
+    door.store.write(
+        upkeep.end_agent, Incarnation("a1"), why="", host_state="gone", now=1.0
+    ).result()
+    status, said = door.exchange()
+    assert (status, said["gone"]) == (410, True)
+    assert any("410" in text for text in door.refusals())
+
+
+def test_an_agent_nobody_knows_is_told_to_go(door: Door) -> None:
+    status, said = door.exchange("of-another-folder")
+    assert (status, said["gone"]) == (410, True)
+
+
+def test_an_agent_of_another_protocol_is_told_to_go(door: Door) -> None:
+    facts = {
+        "protocol": PROTOCOL + 1, "platform": "x", "python": "3", "cores": 1, "memory": 1,
+        "disk_free": 1, "hostname": "h", "folder": "/",
+    }  # fmt: skip
+    body = msgspec.json.encode({"incarnation": "a1", "number": 1, "facts": facts})
+    status, answer = door.ask("POST", EXCHANGE, body)
+    assert status == 410
+    assert str(PROTOCOL + 1) in msgspec.json.decode(answer)["error"]
+
+
+def test_a_file_of_a_ticket_that_is_not_its_own_is_refused_at_any_offset(door: Door) -> None:
+    for offset in (b"0", b"5"):
+        path = "/agent/v1/attempts/1-1-1-1/files/2"
+        status, _ = door.ask("PUT", path, b"bytes", query=b"offset=" + offset)
+        assert status == 403
+    assert door.master.blobs.part_size("1-1-1-1", 2) == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", EXCHANGE),
+        ("POST", "/agent/v1/exchange/"),
+        ("GET", "/agent/v1/blobs/../../secret"),
+        ("GET", f"/agent/v1/blobs/{'0' * 63}G"),
+        ("PUT", "/agent/v1/attempts/../1/files/2"),
+        ("DELETE", "/agent/v1/attempts/1-1-1-1/files/2"),
+        ("GET", "/api/v1/runs"),
+    ],
+)
+def test_there_is_nothing_else_behind_this_door(door: Door, method: str, path: str) -> None:
+    assert door.ask(method, path)[0] == 404
+
+
+def test_an_offset_that_is_none_is_not_understood(door: Door) -> None:
+    path = f"/agent/v1/blobs/{'0' * 64}"
+    assert door.ask("GET", path, query=b"offset=x")[0] == 400
+
+
+def test_numbers_that_no_database_holds_are_not_understood(door: Door) -> None:
+    assert door.exchange(number=2**63)[0] == 400
+    report = {"ticket": "1-1-1-1", "ended": "exited", "digest": "d", "exit": -(2**70)}
+    assert door.exchange(reports=[report])[0] == 400
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary(max_size=200) | st.text(max_size=50).map(str.encode))
+def test_no_bytes_break_it(door: Door, body: bytes) -> None:
+    status, answer = door.ask("POST", EXCHANGE, body)
+    assert status in (400, 403)
+    assert "error" in msgspec.json.decode(answer)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)  # fmt: skip
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(more=st.dictionaries(st.sampled_from(sorted(Exchange.__struct_fields__)), JSON))
+def test_no_words_in_the_wrong_place_break_it(door: Door, more: dict[str, object]) -> None:
+    body = msgspec.json.encode({"incarnation": "a1", "number": 1, "bye": True} | more)
+    status, answer = door.ask("POST", EXCHANGE, body)
+    assert status in (200, 400, 403, 410)
+    assert isinstance(msgspec.json.decode(answer), dict)
