@@ -8,6 +8,7 @@ import click
 
 from corral.cli import output
 from corral.cli.output import plain, talk
+from corral.hosts import hostset
 from corral.model.command import Range
 from corral.model.host import LOCAL
 from corral.units import show_size
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from corral.model.command import Axis, Command
+    from corral.model.host import HostSpec
     from corral.work.command import Parsed
     from corral.work.sweep import Row
 
@@ -28,11 +30,12 @@ def preview(
     name: str,
     parsed: Parsed,
     ships: Sequence[tuple[str, int]],
+    hosts: Sequence[HostSpec],
     *,
     everything: bool,
     as_json: bool,
 ) -> None:
-    """Say how many tasks, which axes, first and last command, what is shipped, what is text."""
+    """Say how many tasks, which axes, first and last command, what is shipped, what is text, where."""
     sweep = Sweep(parsed.command.axes, parsed.command.reps)
     if as_json:
         output.print_json(
@@ -45,10 +48,11 @@ def preview(
                 "last": _command(parsed.command, sweep, len(sweep) - 1, name),
                 "ships": [{"path": path, "size": size} for path, size in ships],
                 "notes": list(parsed.notes),
+                "hosts": [host.name for host in hosts],
             }
         )
         return
-    for line in _lines(name, parsed, sweep, ships):
+    for line in [*_lines(name, parsed, sweep, ships), *_places(hosts)]:
         talk(line)
     if everything:
         renderer = Renderer(parsed.command)
@@ -71,6 +75,14 @@ def _lines(name: str, parsed: Parsed, sweep: Sweep, ships: Sequence[tuple[str, i
         lines.append("  your shell expanded it first.")
     lines += [f"  note: {note}" for note in parsed.notes]
     return lines
+
+
+def _places(hosts: Sequence[HostSpec]) -> list[str]:
+    """Name the hosts, unless it is this machine alone."""
+    if all(host.is_here for host in hosts):
+        return []
+    names = hostset.fold(host.name for host in hosts)
+    return [f"  on:    {names}" + (f" ({len(hosts)} hosts)" if len(hosts) > 1 else "")]
 
 
 def _how_many(command: Command, tasks: int) -> str:

@@ -141,10 +141,14 @@ def command(
         ship = []
     tasks = _count(parsed, asked.file.reps)
     if dry_run:
-        preview(asked.name, parsed, shipping.sizes(ship, here), everything=True, as_json=as_json)
+        preview(
+            asked.name, parsed, shipping.sizes(ship, here), hosts, everything=True, as_json=as_json
+        )
         return
     if not quiet:
-        preview(asked.name, parsed, shipping.sizes(ship, here), everything=False, as_json=False)
+        preview(
+            asked.name, parsed, shipping.sizes(ship, here), hosts, everything=False, as_json=False
+        )
     if tasks > ASK_ABOVE and sys.stdin.isatty() and not output.ask(f"{tasks} tasks?", yes=yes):
         raise UsageError("not started", hint="corral run --yes does not ask")
     state = StateFolder.find_or_make(here)
