@@ -3429,7 +3429,9 @@ def _places(given):
     )
     places = [os.path.join(base, end) for base in bases_of(given.get("workdir"))]
     known = encode(given.get("folder") or "")
-    return [known] + places if known.endswith(b"/" + end) else places
+    if known.endswith(b"/" + end):
+        places.insert(0, known)
+    return places
 
 
 def check():

@@ -118,7 +118,7 @@ class Login(asyncio.Protocol):
             if self._on_reached is not None:
                 self._on_reached()
             self._write(self._payload.whole())
-        elif line.startswith(bootstrap.NO_PYTHON):
+        elif line.startswith(bootstrap.NO_PYTHON) and self.reached:
             self.old_pythons = line[len(bootstrap.NO_PYTHON) :].decode(errors="replace").strip()
             self.close()
         else:
