@@ -2947,6 +2947,7 @@ def _try_script(folder):
 FRAME = 65536  # bytes of a stream in one frame at the most: streams take turns
 FRAME_HEAD = 8  # bytes: number of the stream, length of what follows (0: this side has ended it)
 RELAY_BACKLOG = 4 * FRAME  # bytes not yet taken by the login: more are not read meanwhile
+RELAY_GRACE_S = 1.0  # a relay dies of SIGTERM at once, unless it is stopped
 LOOK_FOR_AGENT_S = 0.02  # between looks whether an agent without connections still lives
 
 
@@ -2999,7 +3000,7 @@ class Relay:
         """End a relay that is there before us: its login is dead, though it may not know."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
         lock = os.open(os.path.join(self.folder, b"relay"), flags, 0o600)
-        until = time.monotonic() + 5.0
+        until = time.monotonic() + RELAY_GRACE_S
         while True:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

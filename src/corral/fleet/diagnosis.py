@@ -36,6 +36,12 @@ SIGNS = (
         says="its host key is not known here",
     ),
     Sign(r"could not resolve hostname", "check the spelling, or give it a HostName in ssh_config"),
+    Sign(
+        r"unprotected private key",
+        "chmod 600 the key's file",
+        says="ssh ignores its key, whose file others may read",
+    ),
+    Sign(r"no such identity", "mend IdentityFile in ssh_config"),
     Sign(r"permission denied", "ssh-copy-id {host}"),
     Sign(r"too many authentication failures", "name its key: IdentityFile, IdentitiesOnly yes"),
     Sign(
@@ -53,7 +59,6 @@ SIGNS = (
         retryable=True,
     ),
     Sign(r"bad owner or permissions|bad configuration option|terminating, \d+ bad", "mend ssh's configuration"),
-    Sign(r"no such identity|unprotected private key", "mend the key's file"),
     Sign(r"broken pipe|connection to .* closed", "its connection broke", retryable=True),
 )  # fmt: skip
 
