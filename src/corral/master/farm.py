@@ -10,6 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from corral.engine import queries, upkeep
+from corral.errors import StoreError
 from corral.fleet.gate import Gates
 from corral.fleet.local import LocalLauncher
 from corral.fleet.ssh import SshLauncher
@@ -124,8 +125,11 @@ class Farm:
         while True:
             await self._clock.sleep(TICK_S)
             now = self._clock.ticks()
-            await self._judge_silence(now - before)
-            self._give_second_chances(now - before)
+            try:
+                await self._judge_silence(now - before)
+                self._give_second_chances(now - before)
+            except StoreError as error:  # the disk is full, say: it is said again by the next tick
+                log.warning("silence not recorded reason=%s", error)
             before = now
 
     async def _judge_silence(self, passed_s: float) -> None:

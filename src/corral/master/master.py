@@ -95,10 +95,17 @@ class Master:
     ) -> Submitted:
         """Take in a command; its tasks on this machine start from ``environment``."""
         key = (submission.folder, submission.skeleton)
+        if await asyncio.to_thread(self._is_new, submission):
+            await self.farm.want(submission.hosts)  # log in while the tasks are written
         async with self._submitting.setdefault(key, asyncio.Lock()):
             submitted = await asyncio.to_thread(carry_out, self.store, submission, self.clock.now)
         await self.serve_run(submitted.run, environment)
         return submitted
+
+    def _is_new(self, submission: Submission) -> bool:
+        """Say whether nothing of this run is known yet, so that there surely is work."""
+        with self.store.reader() as reader:
+            return reader.row("run_of_skeleton", submission.folder, submission.skeleton, "") is None
 
     async def change(self, verb: str, run: RunId, tasks: Sequence[TaskId] | None = None) -> Changed:
         """Carry out an operator's verb.
