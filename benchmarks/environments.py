@@ -6,14 +6,18 @@ folder that test hosts see too: their home, /tmp and /var/tmp are their own.
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import venv
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import corral
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -45,6 +49,21 @@ def environment(name: str, *packages: str) -> Path:
         raise SetUpError(f"cannot install it ({error})"[:60]) from error
     (home / READY).touch()
     return python
+
+
+@functools.cache
+def installed() -> dict[str, str]:
+    """Give the environment in which corral finds itself compiled, as a program that is installed does.
+
+    The bytecode lies in the folder too: a tree that is worked in may not be written to
+    (PYTHONDONTWRITEBYTECODE), and then every command would compile all of corral first.
+    """
+    env = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    env["PYTHONPYCACHEPREFIX"] = str(_cache() / "bytecode")
+    package = Path(corral.__file__).parent
+    words = [sys.executable, "-m", "compileall", "-q", str(package)]
+    subprocess.run(words, env=env, check=True, timeout=SET_UP_S)
+    return env
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import watch
+from benchmarks.environments import installed
 from benchmarks.timing import LIMIT_S, timed
 from corral.store.folder import StateFolder
 
@@ -28,7 +29,7 @@ class Place:
             raise SystemExit(f"{above.path} would be used: move it away, or set TMPDIR")
         self.folder = folder
         self.program = _program()
-        self.env = os.environ | ({"CORRAL_SSH": ssh} if ssh else {})
+        self.env = installed() | ({"CORRAL_SSH": ssh} if ssh else {})
 
     def run(self, *words: str) -> float:
         """Run corral to its end and give the seconds it took."""
