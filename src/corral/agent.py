@@ -160,6 +160,11 @@ def safe_name(name):
     return 0 < len(name) <= RING_WIDTH and "/" not in name and "\0" not in name and name[0] != "."
 
 
+def controls(text):
+    """Say whether a text has control characters, which do things to terminals and line readers."""
+    return any(letter < " " or "\x7f" <= letter <= "\x9f" for letter in text)
+
+
 def safe_path(path):
     """Say whether a path stays in the folder it is relative to."""
     parts = path.split("/")
@@ -1996,8 +2001,8 @@ class Disk:
     def outputs(self, ticket, folder, wanted):
         """Find declared outputs: ([(name, path, size, mode)], [what is wrong with the others]).
 
-        ``folder`` is where the task ran if not in a folder of its own. Regular files only, and
-        none that a link leads to from outside.
+        ``folder`` is where the task ran if not in a folder of its own. Regular files only, none
+        that a link leads to from outside, and none whose name would do something to a terminal.
         """
         base = self.stream_path(ticket, "work") if folder is None else encode(folder)
         root = os.path.realpath(base)
@@ -2015,7 +2020,9 @@ class Disk:
                 except (UnicodeDecodeError, OSError) as problem:
                     complaints.append("%s: %s" % (readable(path), problem))
                     continue
-                if not real.startswith(root + b"/"):
+                if controls(relative):
+                    complaints.append("%r has control characters in its name" % relative)
+                elif not real.startswith(root + b"/"):
                     complaints.append("%s leads out of the task's folder" % relative)
                 elif stat.S_ISREG(facts.st_mode):
                     mode = stat.S_IMODE(facts.st_mode) & 0o777
@@ -3157,8 +3164,11 @@ def start():
     os.write(1, (json.dumps(begin(read_config())) + "\n").encode())
 
 
-def begin(given):
-    """Start an agent; give where and who it is once both its processes stand."""
+def begin(given, wanted=lambda: True):
+    """Start an agent; give where and who it is once both its processes stand.
+
+    ``wanted`` says whether somebody still waits for it; a setup may take minutes.
+    """
     folder = given.get("folder") or choose_folder(
         given["owner"], given["incarnation"], given.get("workdir")
     )
@@ -3168,7 +3178,7 @@ def begin(given):
     if lock is None:
         raise Unusable("another agent lives in %s" % folder, "wait for its end, or sweep it")
     try:
-        config = Config(dict(given, folder=folder), tasks_environment(given, folder))
+        config = Config(dict(given, folder=folder), tasks_environment(given, folder, wanted))
         config.umask = umask
         if config.collect:
             kill_tagged(config.owner, config.incarnation)
@@ -3195,17 +3205,17 @@ def fork_agent(config, lock):
     return json.loads(word.decode())
 
 
-def tasks_environment(given, folder):
+def tasks_environment(given, folder, wanted):
     """Give what tasks start from: what we were started with, the host's settings, its setup."""
     environment = own_environment()
     for name, value in (given.get("env") or {}).items():
         environment[encode(name)] = encode(value)
     if not given.get("setup"):
         return environment
-    return after_setup(encode(given["setup"]), environment, encode(folder))
+    return after_setup(encode(given["setup"]), environment, encode(folder), wanted)
 
 
-def after_setup(lines, environment, folder):
+def after_setup(lines, environment, folder, wanted):
     """Give the environment that shell lines leave when they end well.
 
     Raises:
@@ -3219,6 +3229,7 @@ def after_setup(lines, environment, folder):
     pid = os.fork()
     if pid == 0:
         try:
+            os.setsid()
             nothing = os.open(os.devnull, os.O_RDWR)
             out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             for source, target in ((nothing, 0), (out, 1), (out, 2)):
@@ -3226,7 +3237,9 @@ def after_setup(lines, environment, folder):
             os.execve(shell, [shell, b"-c", b"set -e\n" + lines + SETUP_TELL], environment)
         finally:
             os._exit(127)
-    status = _wait_for(pid, SETUP_S)
+    status = _wait_for(pid, SETUP_S, wanted)
+    if not wanted():
+        raise Unusable("the login ended before its setup did", "log in again")
     if status != 0 or not os.path.exists(found):
         why = "takes longer than %d s" % SETUP_S if status is None else _last_line(said)
         raise Unusable("its setup failed: %s" % why, "mend setup = … of this host")
@@ -3237,15 +3250,15 @@ def after_setup(lines, environment, folder):
     return environment
 
 
-def _wait_for(pid, seconds):
-    """Give the exit status of a child of ours; None if it had to be killed."""
+def _wait_for(pid, seconds, wanted):
+    """Give the exit status of a child of ours; None if its session had to be killed."""
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    while time.monotonic() < until and wanted():
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             return status
         select.select([], [], [], 0.01)
-    os.kill(pid, KILL)
+    os.killpg(pid, KILL)
     os.waitpid(pid, 0)
     return None
 
@@ -3374,7 +3387,7 @@ def join():
     given = read_config()
     mark = answer_mark(given)
     try:
-        found = attach(given) if given.get("attach") else begin(given)
+        found = attach(given) if given.get("attach") else begin(given, login_lives)
     except Unusable as problem:
         say(mark, {"error": str(problem), "hint": problem.hint})
         return
@@ -3388,6 +3401,11 @@ def join():
     relay = Relay(encode(found["folder"]))
     say(mark, found)
     relay.run()
+
+
+def login_lives():
+    """Say whether the login goes on; before our answer nothing but its end can come."""
+    return not select.select([0], [], [], 0)[0]
 
 
 def answer_mark(given):
@@ -3445,7 +3463,7 @@ def check():
         say(mark, {"error": str(problem), "hint": problem.hint})
         return
     try:
-        tasks_environment(dict(given, env=None), folder)
+        tasks_environment(dict(given, env=None), folder, login_lives)
         say(mark, {"facts": host_facts(folder)})
     except Unusable as problem:
         say(mark, {"error": str(problem), "hint": problem.hint})

@@ -10,12 +10,12 @@ import itertools
 import os
 import re
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests import parts
+from tests.ssh.logins import logins
 from tests.support.hosts import Bed
 from tests.support.wait import wait_until
 
@@ -66,19 +66,6 @@ def heal(host: Host) -> None:
     host.shell("/bin/bash")
     host.own_python()
     host.sh("rm -rf ~/.bashrc ~/.cache")
-
-
-def logins(bed: Bed) -> list[int]:
-    """List the ssh processes on this machine that log in to a bed."""
-    config = str(bed.config).encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            if entry.name.isdigit() and config in (entry / "cmdline").read_bytes().split(b"\0"):
-                found.append(int(entry.name))
-        except OSError:
-            continue  # it has ended
-    return found
 
 
 def mount(how: str, *places: str) -> Callable[[Host], None]:

@@ -70,7 +70,8 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
     if request.bye:
         _goodbye(tx, agent, parts, now)
         return Reply(number=request.number, answered=answered)
-    if not repeated or not tx.rows("leases", agent.incarnation, request.number):
+    leaving = not (request.want or request.queued or request.running)
+    if not leaving and (not repeated or not tx.rows("leases", agent.incarnation, request.number)):
         # a repeated one that was granted nothing may be granted now: it still is the newest
         agent = _grant(tx, agent, request.number, held, parts, now)
     return _reply(

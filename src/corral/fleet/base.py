@@ -66,8 +66,8 @@ class Channel(Protocol):
     folder: str  # the agent's, on its host
     collects: bool  # it died; this is its second life, to hand in what it had finished
 
-    async def ended(self) -> None:
-        """Wait until the way is closed: the agent is gone, or the connection broke."""
+    async def ended(self) -> bool:
+        """Wait until the way is closed; True: the connection broke, False: the agent is gone."""
         ...
 
     async def close(self) -> None:

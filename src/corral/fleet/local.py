@@ -43,9 +43,10 @@ class LocalChannel:
         self.collects = collects
         self._unlisten = unlisten
 
-    async def ended(self) -> None:
+    async def ended(self) -> bool:
         while _lives(self.folder):  # noqa: ASYNC110  (a lock in the kernel rings no bell)
             await asyncio.sleep(LOOK_S)
+        return False
 
     async def close(self) -> None:
         self._unlisten()

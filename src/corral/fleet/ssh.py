@@ -53,8 +53,9 @@ class SshChannel:
         self._process = process
         self._login = login
 
-    async def ended(self) -> None:
+    async def ended(self) -> bool:
         await self._login.over.wait()
+        return await self._process.end() != 0  # the relay ends with 0 when its agent is gone
 
     async def close(self) -> None:
         self._login.close()

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 DRAIN_S = 15.0  # an idle agent ends in milliseconds; then it is told "now"
 KILL_S = 20.0  # ... and what does not end by then is left: grace, and a tree that will not die
-START_S = 15.0  # at the end: for an agent that is just being started
+START_S = 5.0  # at the end: for an agent that is just being started; a setup ends with its login
 RECONNECT_S = 1.0  # at the end: for a host whose connection is just being made anew
 SOON_S = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0)  # pauses while a busy server refuses; a word is said after
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # pauses between tries to reach a host that is away
@@ -52,6 +52,7 @@ class Kept:
         self.born = born
         self.started = False  # it may exist on its host
         self.expected = False  # its silence counts
+        self.cut_off: float | None = None  # when its connection broke; no login failed since
 
 
 class HostKeeper:
@@ -163,26 +164,33 @@ class HostKeeper:
     async def _serve(self) -> None:
         """Get to an agent, and stay with it until the way to it is closed."""
         agent = self._agents[0] if self._agents else await self._begin()
-        known = agent.folder  # it was reached before
         channel = await self._reach(agent)
+        if (channel is None or channel.collects) and self._was_cut_off(agent):
+            await self._write(upkeep.note_host, self.spec.name, note=ENDS_WITH_LOGIN)
         if channel is None:
             await self._bury(agent, "its agent died")
             return
         if channel.folder != agent.folder:
             agent.folder = channel.folder
             await self._write(upkeep.place_agent, agent.incarnation, channel.folder)
-        if channel.collects and known and not self.spec.is_here:
-            await self._write(upkeep.note_host, self.spec.name, note=ENDS_WITH_LOGIN)
         self._failures = 0
         self._silent = False
         self._channel = channel
         try:
-            await self._stay(channel)
+            if await self._stay(channel):
+                agent.cut_off = self._clock.ticks()
         finally:
             self._channel = None
             await asyncio.shield(channel.close())
         if self._exchanges.said_bye(agent.incarnation):
             await self._bury(agent, "")
+
+    def _was_cut_off(self, agent: Kept) -> bool:
+        """Say whether a dead agent died with its connection; a reboot would have refused logins.
+
+        A login that was quick may even have found it alive.
+        """
+        return agent.cut_off is not None and self._clock.ticks() - agent.cut_off < YOUNG_S
 
     async def _begin(self) -> Kept:
         """Write a new agent down before it is started, so that a new master knows to look for it."""
@@ -220,8 +228,8 @@ class HostKeeper:
             self._exchanges.expect(agent.incarnation, lends=self.spec.is_here)
         agent.expected = True
 
-    async def _stay(self, channel: Channel) -> None:
-        """Wait until the channel ends, or is not to be trusted any more."""
+    async def _stay(self, channel: Channel) -> bool:
+        """Wait until the channel ends or is not to be trusted any more; False: its agent is gone."""
         async with asyncio.TaskGroup() as group:
             ended = group.create_task(channel.ended(), name=f"channel {self.spec.name}")
             while not ended.done() and not self._silent:
@@ -230,6 +238,7 @@ class HostKeeper:
                 news.cancel()
                 self._news.clear()
             ended.cancel()
+        return ended.cancelled() or ended.result()
 
     async def _bury(self, agent: Kept, why: str) -> None:
         """Let go of an agent of which nothing is left: what it held goes elsewhere."""
@@ -268,6 +277,7 @@ class HostKeeper:
             return
         busy = error.soon and self._failures <= len(SOON_S)
         if agent is not None:  # it lives there, as far as is known
+            agent.cut_off = None
             self._expect(agent)
             await self._write(upkeep.suspect_agent, agent.incarnation, why=str(error))
         elif not busy:
