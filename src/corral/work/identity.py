@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from corral.model.command import Mark, Ref, Segment, Shipped, Text
+from corral.model.command import Line, Mark, Ref, Segment, Shipped, Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,3 +95,5 @@ def _cut(part: Segment) -> str:
             return f"{{{'<' if part.kind == 'in' else '>'}{inside}}}"
         case Shipped(path=path):
             return path
+        case Line(name=name, list=path):
+            return f"{{{name}=@{path}}}"
