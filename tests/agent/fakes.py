@@ -76,6 +76,8 @@ class Disk:
     """A folder in memory; files are always there unless a test says otherwise."""
 
     def __init__(self) -> None:
+        self.said: dict[str, bytes] = {}  # ticket -> what it wrote to CORRAL_RESULT
+        self.progresses: dict[str, str] = {}  # ticket -> its last line
         self.lines: list[Any] = []
         self.generation = 0
         self.starts: list[str] = []
@@ -136,6 +138,12 @@ class Disk:
 
     def gather(self, slot: int, ticket: str, keep: bool) -> list[Any]:
         return self.streams_of.get(ticket, [b"", b""])
+
+    def take_said(self, ticket: str) -> bytes:
+        return self.said.pop(ticket, b"")
+
+    def progress(self, ticket: str) -> str:
+        return self.progresses.get(ticket, "")
 
     def tidy(self) -> bool:
         return False

@@ -70,11 +70,11 @@ class Sweep:
         """Count the rows; one pass over them where only the expression can tell."""
         if self._chosen is None:
             self._chosen = 0
-            for row in self:
-                self._ends.setdefault(0, row)
+            last: Row | None = None
+            for last in self:
+                self._ends.setdefault(0, last)
                 self._chosen += 1
-                last = row
-            if self._chosen:
+            if last is not None:
                 self._ends[self._chosen - 1] = last
         return self._chosen
 
