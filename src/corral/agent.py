@@ -1398,7 +1398,7 @@ class Supervisor:
         task = Task(lease, part, slot, self.clock.wall(), now)
         try:
             inputs = part.inputs + list(lease.get("inputs", ()))
-            folder = self.disk.prepare(slot, part.dir, inputs)
+            folder = self.disk.prepare(slot, part.dir, inputs, lease.get("texts", ()))
             out, err = self.disk.streams(slot)
             self.disk.note_start(ticket)
             task.pid = self.processes.spawn(
@@ -2132,10 +2132,20 @@ class Disk:
     def _slot(self, slot):
         return os.path.join(self.slots, b"%d" % slot)
 
-    def prepare(self, slot, folder, inputs):
-        """Give the folder to run in: ``folder``, or the slot's own with the inputs linked into it."""
+    def prepare(self, slot, folder, inputs, texts=()):
+        """Give the folder to run in: ``folder``, or the slot's own with what is the task's in it.
+
+        Inputs are linked into it, texts are written.
+        """
         if folder is not None:
             return encode(folder)
+        path = self._link_all(slot, inputs)
+        for item in texts:
+            self._write(path, item)
+            self.clean.pop(slot, None)
+        return path
+
+    def _link_all(self, slot, inputs):
         linked = tuple([self._intact(item) for item in inputs])
         path = self._slot(slot)
         if self.clean.get(slot) == linked and self._is_untouched(path):
@@ -2147,6 +2157,22 @@ class Disk:
         os.utime(path, ns=(TIDY_NS, TIDY_NS))
         if not any("/" in name for name, _, _, _ in linked):  # below, a change would not be seen
             self.clean[slot] = linked
+        return path
+
+    def _write(self, folder, item):
+        """Write a file of the task's own; one that is there already is a shipped one: not to touch."""
+        path = self._inside(folder, item["path"])
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with open(os.open(path, flags, 0o600), "wb") as file:
+            file.write(encode(item["text"]))
+            os.fchmod(file.fileno(), item.get("mode", 0o644))
+
+    def _inside(self, folder, name):
+        """Give the path of a file in a folder, the folders on the way being made."""
+        if not safe_path(name):
+            raise OSError(errno.EINVAL, "not a relative path: %r" % name)
+        path = os.path.join(folder, encode(name))
+        make_folders(os.path.dirname(path))
         return path
 
     def _intact(self, item):
@@ -2197,10 +2223,7 @@ class Disk:
         return self.littered
 
     def _link(self, digest, mode, folder, name):
-        if not safe_path(name):
-            raise OSError(errno.EINVAL, "not a relative path: %r" % name)
-        path = os.path.join(folder, encode(name))
-        make_folders(os.path.dirname(path))
+        path = self._inside(folder, name)
         try:
             os.link(self._stored(digest, mode), path)
         except FileExistsError:

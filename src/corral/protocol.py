@@ -146,6 +146,14 @@ class Output(Message, frozen=True, kw_only=True):
     kind: Literal["file", "glob", "dir"] = "file"
 
 
+class InputText(Message, frozen=True, kw_only=True):
+    """A small input file that only this task gets, to be written into its folder."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+
 class Lease(Message, frozen=True, kw_only=True):
     """One attempt to run. ``argv`` starts without a shell; else ``line`` goes to ``shell -c``."""
 
@@ -157,6 +165,7 @@ class Lease(Message, frozen=True, kw_only=True):
     line: str | None = None
     values: tuple[str, ...] = ()
     inputs: tuple[Input, ...] = ()  # beside the part's
+    texts: tuple[InputText, ...] = ()
     outputs: tuple[Output, ...] = ()
 
 

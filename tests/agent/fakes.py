@@ -124,7 +124,7 @@ class Disk:
         assert ticket not in {line["report"]["ticket"] for line in self.lines}, "struck first"
         self.forgotten.append(ticket)
 
-    def prepare(self, slot: int, folder: str | None, inputs: list[Any]) -> bytes:
+    def prepare(self, slot: int, folder: str | None, inputs: list[Any], *_: Any) -> bytes:
         for item in inputs:
             if item["sha256"] in self.absent:
                 raise agent.Altered(item["sha256"], "444")

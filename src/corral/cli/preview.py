@@ -70,6 +70,9 @@ def _lines(name: str, parsed: Parsed, sweep: Sweep, ships: Sequence[tuple[str, i
         listed = ", ".join(f"{path} ({show_size(size)})" for path, size in ships[:SHOWN])
         more = f" and {len(ships) - SHOWN} more" if len(ships) > SHOWN else ""
         lines.append(f"  ships: {listed}{more}")
+    if command.templates:
+        made = ", ".join(f"{one.path} (from {one.source})" for one in command.templates)
+        lines.append(f"  makes: {made}")
     if not command.axes and command.reps == 1:
         lines.append("  1 task: nothing varies. If you wrote {1..5} without quotes,")
         lines.append("  your shell expanded it first.")

@@ -109,6 +109,13 @@ class Asked(Frozen, frozen=True, kw_only=True):
     metavar="FILE",
     help="Bring a file home and require it, as {>FILE} in the command.",
 )
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="FILE=TEMPLATE",
+    help="Make an input file for each task from a jinja2 template.",
+)
 @click.option("--here", is_flag=True, default=None, help="Run in this folder, ship nothing.")
 @click.option("--name", help="The run's name; else the program's.")
 @click.option("-o", "--out", metavar="DIR", help="Where results go; else results/NAME.")
@@ -174,6 +181,7 @@ def command(
     ship = list(dict.fromkeys((*parsed.ship, *folder.pushed(asked.file.push))))
     if asked.file.here:
         ship = []
+    shipping.refuse_doubles(parsed.command, ship)
     tasks = _count(parsed)
     if dry_run:
         preview(
@@ -265,6 +273,7 @@ def _asked(
             "sweep": file.sweep | _declared(given["params"]),  # type: ignore[arg-type]
             "params": (*file.params, *given["tables"]),  # type: ignore[misc]
             "source": (*file.source, *_arg_files(given["arg_files"]), *sources),  # type: ignore[arg-type]
+            "inputs": file.inputs | _inputs(given["inputs"]),  # type: ignore[arg-type]
             "exit_codes": file.exit_codes | _exit_codes(given["exit_codes"]),  # type: ignore[arg-type]
             "push": (*file.push, *given["push"]),  # type: ignore[misc]
             "outputs": (*file.outputs, *given["outputs"]),  # type: ignore[misc]
@@ -297,6 +306,18 @@ def _name_of_list(commands: object) -> str:
 
 def _arg_files(names: Sequence[str]) -> list[Source]:
     return [Source(file=name) for name in names]
+
+
+def _inputs(pairs: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        path, _, template = pair.partition("=")
+        if not path or not template:
+            raise UsageError(
+                f"--input {pair}: is not FILE=TEMPLATE", hint="--input a.yaml=a.yaml.j2"
+            )
+        found[path] = template
+    return found
 
 
 def _exit_codes(pairs: Sequence[str]) -> dict[int, ExitMeaning]:

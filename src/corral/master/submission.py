@@ -89,3 +89,5 @@ class _Rows:
     def _lines(self, setting: Setting) -> Iterator[str]:
         for file in self._renderer.inputs(setting):
             yield f"{file.place}\0{self._digests[file.place]}"
+        for text in self._renderer.texts(setting):
+            yield f"{text.path}\0{int(text.executable)}{text.text}"

@@ -140,6 +140,15 @@ class Line(Frozen, frozen=True, kw_only=True, tag="line"):
 Segment = Text | Ref | Mark | Shipped | Line
 
 
+class Template(Frozen, frozen=True, kw_only=True):
+    """An input file that is made for each task from a jinja2 template."""
+
+    path: str  # where it stands in the task's folder
+    source: str  # the template's file, as typed
+    text: str  # of the template
+    executable: bool = False
+
+
 class Choice(Frozen, frozen=True, kw_only=True):
     """Which of all combinations are wanted, and in what order."""
 
@@ -161,6 +170,7 @@ class Command(Frozen, frozen=True, kw_only=True):
     """Names of axes that turn as one: columns of a table, --zip, :::+. Neighbours in ``axes``."""
     choice: Choice = Choice()
     outputs: tuple[Mark, ...] = ()  # beside the marks in the words: --output, `outputs` of a file
+    templates: tuple[Template, ...] = ()
     reps: int = 1
     here: bool = False  # runs in the folder of the command
 

@@ -7,6 +7,7 @@ text of any task from its values.
 from __future__ import annotations
 
 import difflib
+import posixpath
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,11 +25,13 @@ from corral.model.command import (
     Ref,
     Segment,
     Shipped,
+    Template,
     Text,
 )
 from corral.work import axes, commandlist, plain, programs, sources, tables, words
 from corral.work.render import BUILT_INS, PARTS, Renderer, Setting, format_value
 from corral.work.sources import Ways
+from corral.work.sweep import Sweep
 from corral.work.where import Where
 
 if TYPE_CHECKING:
@@ -79,6 +82,7 @@ def parse(
     here: bool = False,
     outputs: Sequence[str] = (),
     ways: Ways | None = None,
+    inputs: Mapping[str, str] | None = None,
 ) -> Parsed:
     """Read a command: one word is a shell line, several are an argument vector.
 
@@ -92,6 +96,7 @@ def parse(
         here: Tasks run in the folder of the command; nothing is shipped.
         outputs: Declared outputs beside the marks, as inside ``{>…}``.
         ways: Other places that values come from, and which combinations are wanted.
+        inputs: Files to make for each task, each with the template it is made from.
 
     Raises:
         UsageError: With the column of what is wrong, and the way out.
@@ -112,7 +117,7 @@ def parse(
     parser = _Parser(
         typed, folder=folder, declared=declared or {}, here=here, shell=shell, ways=ways
     )
-    return parser.parse(reps=reps, outputs=outputs)
+    return parser.parse(reps=reps, outputs=outputs, inputs=inputs or {})
 
 
 def _check_words(typed: Sequence[str], folder: Folder) -> None:
@@ -203,7 +208,7 @@ class _Parser:
             self.sources.append(axis.name)
         self.together += sources.linked(ways.sources)
 
-    def parse(self, *, reps: int, outputs: Sequence[str]) -> Parsed:
+    def parse(self, *, reps: int, outputs: Sequence[str], inputs: Mapping[str, str]) -> Parsed:
         self._refuse_unclosed_quote()
         if self.ways.commands is not None:
             segments = self._read_list(self.ways.commands)
@@ -220,9 +225,12 @@ class _Parser:
             together=self._turning_together(),
             choice=self.ways.choice,
             outputs=marks,
+            templates=tuple(self._template(*item) for item in inputs.items()),
             reps=reps,
             here=self.here,
         )
+        if command.templates:
+            _make_all(command)
         if self.ways.choice.where:
             Where(self.ways.choice.where, command.names)  # is it an expression over them?
         self._ship_folders()
@@ -265,6 +273,30 @@ class _Parser:
                 )
             self._add(axis)
         self.together.append(tuple(axis.name for axis in columns))
+
+    def _template(self, path: str, source: str) -> Template:
+        """Read a template.
+
+        Raises:
+            UsageError: It cannot be read, or the file would not stand in the task's own folder.
+        """
+        if self.here:
+            raise UsageError(
+                f"{path}: with --here there is no folder of a task's own to put it in",
+                hint="leave --here out, or the input",
+            )
+        axes.check_text(path, "the name of an input")
+        if path.startswith("/") or ".." in path.split("/") or not path.strip("./"):
+            raise UsageError(
+                f"{path}: an input stands in the task's own folder", hint="write a relative path"
+            )
+        text = axes.read_text(source, self.folder)
+        return Template(
+            path=posixpath.normpath(path),
+            source=source,
+            text=text,
+            executable=text.startswith("#!"),
+        )
 
     def _turning_together(self) -> tuple[tuple[str, ...], ...]:
         """Name the axes that turn as one.
@@ -927,6 +959,13 @@ class _Parser:
             return UsageError(message, hint=hint or None, text=brace.content[1:], column=1)
         text, column = _where(self.typed, brace.word, brace.start)
         return UsageError(message, hint=hint or None, text=text, column=column)
+
+
+def _make_all(command: Command) -> None:
+    """Make the input files of every task once, and keep none: what would fail later fails now."""
+    renderer = Renderer(command)
+    for row in Sweep.of(command):
+        renderer.texts(Setting(row.values, row.rep, row.k, 0, "", "", 1))
 
 
 def _where(typed: Sequence[str], word: int, start: int) -> tuple[str, int]:

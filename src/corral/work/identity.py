@@ -28,8 +28,10 @@ KEY_LENGTH = 80  # characters of values that a task's key spells out
 def skeleton(command: Command) -> str:
     """Write what makes a command this run: not values, hosts, replicates or limits."""
     words = ["".join(_cut(part) for part in word) for word in command.words]
+    inputs = sorted(f"{template.path}={template.source}" for template in command.templates)
     return json.dumps(
-        {
+        ({"inputs": inputs} if inputs else {})
+        | {
             "form": command.form,
             "words": words,
             "axes": sorted(command.names),

@@ -24,6 +24,7 @@ from corral.model.command import (
 )
 from corral.work import identity, plain
 from corral.work.sweep import Sweep
+from corral.work.templates import RenderedText, Templates
 from corral.work.words import KEYWORDS
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Rendered(Frozen, frozen=True, kw_only=True):
     line: str | None
     outputs: tuple[RenderedOutput, ...]
     inputs: tuple[RenderedInput, ...]
+    texts: tuple[RenderedText, ...]
 
 
 if TYPE_CHECKING:
@@ -109,8 +111,9 @@ class Renderer:
         self._echo = command.form == "line" and split is not None and _is_echo(split[0])
         self._list_shell = command.shell if _is_list(command) else None
         self._outputs = [self._output(mark) for mark in command.marks if mark.kind == "out"]
+        self.templates = Templates(command) if command.templates else None
         self.value_files = () if command.here else tuple(self._value_files(command))
-        self.ships_values = bool(self.value_files)
+        self.ships_values = bool(self.value_files) or self.templates is not None
 
     def render(self, setting: Setting) -> Rendered:
         """Make one task's command."""
@@ -120,6 +123,7 @@ class Renderer:
             line=None if argv is not None or self._line is None else self._line(setting),
             outputs=self.outputs(setting),
             inputs=self.inputs(setting),
+            texts=self.texts(setting),
         )
 
     def _words(self, setting: Setting) -> tuple[str, ...] | None:
@@ -144,6 +148,12 @@ class Renderer:
             for source in sources
             if not source.endswith("/")
         )
+
+    def texts(self, setting: Setting) -> tuple[RenderedText, ...]:
+        """Make the files that only this task gets, of templates."""
+        if self.templates is None:
+            return ()
+        return self.templates.render(setting.values, rep=setting.rep, k=setting.k)
 
     def text(self, setting: Setting) -> str:
         """Write the command for a person: what to type to do by hand what the task does."""

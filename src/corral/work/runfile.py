@@ -61,6 +61,7 @@ class RunFile(Frozen, frozen=True, kw_only=True):
     shell: str = "/bin/sh"
     here: bool = False
     out: str | None = None
+    inputs: dict[str, str] = msgspec.field(default_factory=dict)  # a task's file, its template
     exit_codes: dict[int, ExitMeaning] = msgspec.field(default_factory=dict)
 
     @property
@@ -118,6 +119,7 @@ def understand(file: RunFile, folder: Folder) -> Parsed:
         here=file.here,
         outputs=file.outputs,
         ways=file.ways,
+        inputs=file.inputs,
     )
 
 
@@ -149,7 +151,7 @@ def dump(file: RunFile) -> str:
         if key == "source":
             tables += [line for source in value for line in _source_lines(source)]
         elif isinstance(value, dict):
-            tables += ["", f"[{key}]", *(f"{name} = {_toml(v)}" for name, v in value.items())]
+            tables += ["", f"[{key}]", *(f"{_key(name)} = {_toml(v)}" for name, v in value.items())]
         else:
             lines.append(
                 f"{key} = {_toml(value[0] if key == 'run' and len(value) == 1 else value)}"
@@ -276,6 +278,7 @@ _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "shell": (_text, "the path of a shell"),
     "here": (_flag, "true or false"),
     "out": (_text, "a folder"),
+    "inputs": (lambda value: isinstance(value, dict), "a table: [inputs]"),
     "exit_codes": (lambda value: isinstance(value, dict), 'a table: { 77 = "skip" }'),
 }
 KEYS = tuple(_KEYS)
@@ -291,7 +294,9 @@ def _problems(key: str, value: object) -> Iterator[Problem]:
     if problem := _misfit((key,), value, _KEYS):
         yield problem
     elif isinstance(value, dict):
-        inside = {"sweep": _axis_problem, "exit_codes": _exit_problem}[key]
+        inside = {"sweep": _axis_problem, "inputs": _input_problem, "exit_codes": _exit_problem}[
+            key
+        ]
         for name, item in value.items():
             if problem := inside(name, item):
                 yield problem
@@ -323,6 +328,13 @@ def _axis_problem(name: str, value: object) -> Problem | None:
         return None
     hint = f'{name} = "1..5:.5" or {name} = [1, 2]'
     return Problem(path, f"`{name}` in [sweep] must be values", hint)
+
+
+def _input_problem(name: str, value: object) -> Problem | None:
+    if _text(value):
+        return None
+    hint = f'"{name}" = "{name}.j2"'
+    return Problem(("inputs", name), f"`{name}` in [inputs] must be a template's file", hint)
 
 
 def _exit_problem(code: str, meaning: object) -> Problem | None:
@@ -456,6 +468,11 @@ def _syntax(said: str, text: str) -> tuple[int, int, str]:
 
 
 # -------------------------------------------------------------------- to TOML
+
+
+def _key(name: object) -> str:
+    text = str(name)
+    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else _basic_string(text)
 
 
 def _toml(value: object) -> str:
