@@ -45,6 +45,7 @@ class Asked(Frozen, frozen=True, kw_only=True):
     """What was typed, file and options together."""
 
     file: RunFile
+    path: str  # of the run file; "" = the command was typed
     name: str
     named: bool
     on_master_loss: Literal["finish", "stop"]
@@ -175,7 +176,7 @@ def command(
     asked = _asked(words, folder, given, fresh=fresh)
     if asked.file.stdin is not None:
         folder.stdin = asked.file.stdin.encode()
-    parsed = runfile.understand(asked.file, folder)
+    parsed = _understood(asked, folder)
     if folder.stdin is not None:
         asked = _replace(asked, {"file": _replace(asked.file, {"stdin": folder.stdin.decode()})})
     ship = list(dict.fromkeys((*parsed.ship, *folder.pushed(asked.file.push))))
@@ -201,6 +202,17 @@ def command(
         return
     code, run = follow(state, Wish(submission=submission, quiet=quiet))
     ctx.exit(ending.tell(state, run, code, quiet=quiet, as_json=as_json))
+
+
+def _understood(asked: Asked, folder: RealFolder) -> Parsed:
+    """Say what was typed; of a run file, all that is wrong with it at once."""
+    try:
+        return runfile.understand(asked.file, folder)
+    except UsageError:
+        if asked.path:
+            text = folder.read(asked.path).decode(errors="replace")
+            runfile.check(text, path=asked.path, folder=folder)
+        raise  # the options, not the file
 
 
 def _count(parsed: Parsed) -> int:
@@ -288,6 +300,7 @@ def _asked(
         )
     return Asked(
         file=file,
+        path=words[0] if is_file else "",
         name=name,
         named=file.name is not None,
         on_master_loss=given["on_master_loss"] or "finish",  # type: ignore[arg-type]

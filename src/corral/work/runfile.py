@@ -18,7 +18,7 @@ from corral.model.base import Frozen
 from corral.model.command import Choice
 from corral.model.run import EXIT_MEANINGS, ExitMeaning
 from corral.units import seconds
-from corral.work import axes, command
+from corral.work import axes, command, tables
 from corral.work.positions import Path, Positions
 from corral.work.sources import Source, Ways
 
@@ -130,13 +130,10 @@ def check(text: str, *, path: str, folder: Folder) -> Parsed:
         UsageError: All that is wrong, each with its place in the file.
     """
     file = load(text, path=path)
-    problems = [*_sweep_problems(file, folder)]
-    if not problems:
-        try:
-            return understand(file, folder)
-        except UsageError as error:
-            problems.append(_of_command(error, text))
-    raise _all(text, path, problems)
+    problems = [*_value_problems(file, folder)] or [*_command_problems(file, folder, text)]
+    if problems:
+        raise _all(text, path, problems)
+    return understand(file, folder)
 
 
 def dump(file: RunFile) -> str:
@@ -363,8 +360,8 @@ def _source_problems(number: int, value: object) -> Iterator[Problem]:
         yield Problem((*path, "linked"), "the first source has none before it", "leave it out")
 
 
-def _sweep_problems(file: RunFile, folder: Folder) -> Iterator[Problem]:
-    """List the axes of [sweep] that are none: a bad range, an empty pattern, …."""
+def _value_problems(file: RunFile, folder: Folder) -> Iterator[Problem]:
+    """List what gives no values: a bad range, an empty pattern, a table that is none, …."""
     for name, value in file.sweep.items():
         try:
             if isinstance(value, str):
@@ -373,6 +370,25 @@ def _sweep_problems(file: RunFile, folder: Folder) -> Iterator[Problem]:
                 axes.listed(name, value)
         except UsageError as error:
             yield Problem(("sweep", name), error.message, error.hint or "")
+    for table in file.params:
+        try:
+            tables.read(table, folder, [])
+        except UsageError as error:
+            yield Problem(("params",), error.message, error.hint or "")
+
+
+def _command_problems(file: RunFile, folder: Folder, text: str) -> Iterator[Problem]:
+    """List what the grammar finds wrong: one error of the command, else those of each template."""
+    try:
+        understand(msgspec.structs.replace(file, inputs={}), folder)
+    except UsageError as error:
+        yield _of_command(error, text)
+        return
+    for name, template in file.inputs.items():
+        try:
+            understand(msgspec.structs.replace(file, inputs={name: template}), folder)
+        except UsageError as error:
+            yield Problem(("inputs", name), error.message, error.hint or "")
 
 
 def _of_command(error: UsageError, text: str) -> Problem:
@@ -385,7 +401,9 @@ def _of_command(error: UsageError, text: str) -> Problem:
         begin = text.find(error.text, spot.start, spot.end)
         if begin >= 0:
             return Problem((key,), error.message, hint, begin + error.column - 1)
-    return Problem(("run",), error.message, hint)
+    at = f" (at {error.text[error.column - 1 :]})" if error.text and error.column else ""
+    key = "run" if re.search(r"(?m)^\s*run\b", text) else "commands"
+    return Problem((key,), f"{error.message}{at}", hint)
 
 
 # -------------------------------------------------------------------- how errors are shown
