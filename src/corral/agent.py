@@ -33,6 +33,10 @@ from hashlib import sha256
 PROTOCOL = 1
 CHUNK = 1 << 20  # bytes; one piece of a file in a request or reply
 INLINE = 64 * 1024  # bytes; stdout or stderr up to this travels inside the report
+RESULT_BYTES = 64 * 1024  # of what a task writes to CORRAL_RESULT
+PROGRESS_BYTES = 1024  # from the end of CORRAL_PROGRESS that its last line is looked for in
+PROGRESS_CHARS = 200  # of that line
+PROGRESS_S = 1.0  # at most one look at what the tasks say of their progress in this time
 REPORTS_BYTES = 768 * 1024  # of reports in one exchange (or one report, however long)
 
 BACKOFF_FIRST_S = 0.01  # between tries to reach the master, doubled ...
@@ -205,6 +209,7 @@ class Sent:
         self.heavy = heavy  # reports or facts: the master answers at once, so it is not overtaken
         self.facts = False
         self.bye = False
+        self.progress = {}  # ticket -> line
         self.at = 0.0  # when it was sent (again)
         self.state = "flying"  # or broken (to be retried), answered
         self.fruitless = False  # answered with nothing new: ask again only when due
@@ -250,6 +255,8 @@ class Link:
         self.unnoted = set()  # tickets of `ended` that the journal could not take
         self.killing = set()  # tickets that the master wants dead
         self.forsaken = set()  # those that end because no master was there for too long
+        self.progress = {}  # ticket -> the line that the master knows, of those that run
+        self.look_at = 0.0  # when to look for newer ones
         self.present = set()  # (digest, mode) known to be in the content store
         self.courier = Courier(self, disk)
 
@@ -437,15 +444,27 @@ class Link:
         ]
         words["ended"] = list(self.ended)
         words["load"] = self.processes.load()
+        progress = self._look_for_progress(now)
+        if progress:
+            words["progress"] = sorted(progress.items())
         if self.facts:
             words["facts"] = self.facts
         if self._may_say_bye():
             words["bye"] = True
         body = '%s,"reports":[%s]}' % (dumps(words)[:-1], ",".join(reports))
         sent = Sent(self.number, body.encode(), want, bool(reports or self.facts))
+        sent.progress = progress
         sent.facts = "facts" in words
         sent.bye = "bye" in words
         return sent
+
+    def _look_for_progress(self, now):
+        """Find the lines that tasks wrote of their progress and that the master does not know."""
+        if now < self.look_at:
+            return {}
+        self.look_at = now + PROGRESS_S
+        lines = {ticket: self.disk.progress(ticket) for ticket in self.running}
+        return {ticket: line for ticket, line in lines.items() if line != self.progress.get(ticket)}
 
     def _pick_reports(self):
         """Choose what fits of the unanswered reports, oldest first, at least one."""
@@ -566,6 +585,9 @@ class Link:
         self.hold_s = reply.get("hold_s", 2.0)
         if sent.facts:
             self.facts = None
+        for ticket, line in sent.progress.items():
+            if ticket in self.running:
+                self.progress[ticket] = line
         if sent.bye:
             self.over = "remove"
             return
@@ -726,6 +748,7 @@ class Link:
             ticket = record["report"]["ticket"]
             self.queued.pop(ticket, None)
             self.running.pop(ticket, None)
+            self.progress.pop(ticket, None)
             self.killing.discard(ticket)
             if ticket in self.forsaken and record["report"]["ended"] == "killed":
                 record = returned(ticket, "ended, for no master was there for too long")
@@ -1125,7 +1148,7 @@ class Part:
     """What the leases of one run share, made ready for the hot path."""
 
     OURS = ("RUN", "TASK", "TASK_COUNT", "ATTEMPT", "TICKET", "HOST", "SLOT", "CPUS")
-    OURS += ("OWNER", "INCARNATION", "FOLDER")
+    OURS += ("OWNER", "INCARNATION", "FOLDER", "RESULT", "PROGRESS")
 
     def __init__(self, given, config):
         self.given = given
@@ -1138,6 +1161,7 @@ class Part:
         variables = self._variables(given, config)
         self.search = variables.get(b"PATH", b"/usr/bin:/bin")
         self.environment = [name + b"=" + value for name, value in variables.items()]
+        self.said = os.path.join(encode(config.folder), b"said", b"")
         self.names = [b"CORRAL_PARAM_%s=" % encode(name) for name in given.get("names", ())]
         self.running = 0
 
@@ -1167,11 +1191,14 @@ class Part:
         return variables
 
     def environment_of(self, lease, slot):
+        ticket = lease["ticket"].encode()
         variables = [
             *self.environment,
             b"CORRAL_TASK=%d" % lease["task"],
             b"CORRAL_ATTEMPT=%d" % lease["attempt"],
-            b"CORRAL_TICKET=" + lease["ticket"].encode(),
+            b"CORRAL_TICKET=" + ticket,
+            b"CORRAL_RESULT=" + self.said + ticket + b".result",
+            b"CORRAL_PROGRESS=" + self.said + ticket + b".progress",
             b"CORRAL_SLOT=%d" % slot,
         ]
         for name, value in zip(self.names, lease.get("values", ())):
@@ -1376,7 +1403,7 @@ class Supervisor:
         task = Task(lease, part, slot, self.clock.wall(), now)
         try:
             inputs = part.inputs + list(lease.get("inputs", ()))
-            folder = self.disk.prepare(slot, part.dir, inputs)
+            folder = self.disk.prepare(slot, part.dir, inputs, lease.get("texts", ()))
             out, err = self.disk.streams(slot)
             self.disk.note_start(ticket)
             task.pid = self.processes.spawn(
@@ -1519,6 +1546,7 @@ class Supervisor:
         if left:
             unclean = "unclean: pid " + " ".join(str(pid) for pid in sorted(left))
             report["message"] = "; ".join(filter(None, (report.get("message"), unclean)))
+        self._add_result(task, report)
         record = {"report": report}
         self._add_files(task, record)
         self._record(record)
@@ -1541,6 +1569,17 @@ class Supervisor:
             message = "the shell could not start it (exit %d)" % code
             facts.update(ended="failed", kind="spawn", message=message)
         return facts
+
+    def _add_result(self, task, report):
+        """Add what the task wrote to CORRAL_RESULT; what is too long is no result."""
+        said = self.disk.take_said(task.ticket)
+        if not said:
+            return
+        if len(said) <= RESULT_BYTES:
+            report["result"] = readable(said)
+        elif report["ended"] == "exited" and report["exit"] == 0:
+            message = "CORRAL_RESULT holds more than %d bytes" % RESULT_BYTES
+            report.update(ended="failed", kind="output", message=message)
 
     def _add_files(self, task, record):
         report = record["report"]
@@ -1856,8 +1895,9 @@ class Disk:
     For the link: ``next_generation``; the journal of unanswered ends (``journal`` reads it,
     ``write_journal`` appends, ``strike`` marks answered); ``started`` (tickets a dead supervisor
     may have started); the content store (``has store seal drop``); what tasks left (``outputs
-    stream_path read forget``). For the supervisor: ``prepare`` a slot's folder, ``streams`` to
-    give to its task, ``note_start`` before it starts, ``gather`` what it left, ``tidy`` a little.
+    stream_path read forget``); what running ones say of their ``progress``. For the supervisor:
+    ``prepare`` a slot's folder, ``streams`` to give to its task, ``note_start`` before it starts,
+    ``take_said`` and ``gather`` what it left, ``tidy`` a little.
     """
 
     def __init__(self, folder):
@@ -1866,13 +1906,15 @@ class Disk:
         self.slots = os.path.join(self.folder, b"slots")
         self.spool = os.path.join(self.folder, b"spool")
         self.trash = os.path.join(self.folder, b"trash")
+        self.said = os.path.join(self.folder, b"said")  # TICKET.result, TICKET.progress
+        self.silent_ns = None  # time of `said` as long as no task has ever put anything there
         self.clean = {}  # slot -> inputs linked in its folder, all else being as it was made
         self.files = {}  # (slot, "stdout"|"stderr") -> descriptor
         self.ring = None
         self.starts = 0
         self.journal_file = None
         self.littered = False
-        for path in (self.cas, self.slots, self.spool, self.trash):
+        for path in (self.cas, self.slots, self.spool, self.trash, self.said):
             make_folder(path)
 
     def close(self):
@@ -2047,6 +2089,26 @@ class Disk:
             if not os.path.islink(os.path.join(folder, file))
         )
 
+    def progress(self, ticket):
+        """Give the last line that a task wrote to CORRAL_PROGRESS; "" if there is none."""
+        path = os.path.join(self.said, ticket.encode() + b".progress")
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return ""
+        try:
+            found = os.fstat(file)
+            if not stat.S_ISREG(found.st_mode):
+                return ""
+            data = os.pread(file, PROGRESS_BYTES, max(0, found.st_size - PROGRESS_BYTES))
+        except OSError:
+            return ""
+        finally:
+            os.close(file)
+        lines = data.decode("utf-8", "replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        return said[-1][:PROGRESS_CHARS] if said else ""
+
     def read(self, path, offset, size):
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -2061,8 +2123,10 @@ class Disk:
 
     def begin(self):
         """Start with fresh slots: what a supervisor before this one left in them is trash."""
-        self._discard(self.slots)
-        make_folder(self.slots)
+        for path in (self.slots, self.said):
+            self._discard(path)
+            make_folder(path)
+        self.silent_ns = os.stat(self.said).st_mtime_ns
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         self.ring = os.open(os.path.join(self.folder, b"started"), flags, 0o600)
 
@@ -2075,10 +2139,20 @@ class Disk:
     def _slot(self, slot):
         return os.path.join(self.slots, b"%d" % slot)
 
-    def prepare(self, slot, folder, inputs):
-        """Give the folder to run in: ``folder``, or the slot's own with the inputs linked into it."""
+    def prepare(self, slot, folder, inputs, texts=()):
+        """Give the folder to run in: ``folder``, or the slot's own with what is the task's in it.
+
+        Inputs are linked into it, texts are written.
+        """
         if folder is not None:
             return encode(folder)
+        path = self._link_all(slot, inputs)
+        for item in texts:
+            self._write(path, item)
+            self.clean.pop(slot, None)
+        return path
+
+    def _link_all(self, slot, inputs):
         linked = tuple([self._intact(item) for item in inputs])
         path = self._slot(slot)
         if self.clean.get(slot) == linked and self._is_untouched(path):
@@ -2090,6 +2164,22 @@ class Disk:
         os.utime(path, ns=(TIDY_NS, TIDY_NS))
         if not any("/" in name for name, _, _, _ in linked):  # below, a change would not be seen
             self.clean[slot] = linked
+        return path
+
+    def _write(self, folder, item):
+        """Write a file of the task's own; one that is there already is a shipped one: not to touch."""
+        path = self._inside(folder, item["path"])
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        with open(os.open(path, flags, 0o600), "wb") as file:
+            file.write(encode(item["text"]))
+            os.fchmod(file.fileno(), item.get("mode", 0o644))
+
+    def _inside(self, folder, name):
+        """Give the path of a file in a folder, the folders on the way being made."""
+        if not safe_path(name):
+            raise OSError(errno.EINVAL, "not a relative path: %r" % name)
+        path = os.path.join(folder, encode(name))
+        make_folders(os.path.dirname(path))
         return path
 
     def _intact(self, item):
@@ -2140,10 +2230,7 @@ class Disk:
         return self.littered
 
     def _link(self, digest, mode, folder, name):
-        if not safe_path(name):
-            raise OSError(errno.EINVAL, "not a relative path: %r" % name)
-        path = os.path.join(folder, encode(name))
-        make_folders(os.path.dirname(path))
+        path = self._inside(folder, name)
         try:
             os.link(self._stored(digest, mode), path)
         except FileExistsError:
@@ -2180,6 +2267,26 @@ class Disk:
             self.clean.pop(slot, None)
             self._empty(path)
         return streams
+
+    def take_said(self, ticket):
+        """Take what a task wrote to CORRAL_RESULT (a little more than is allowed at the most)."""
+        if os.stat(self.said).st_mtime_ns == self.silent_ns:
+            return b""
+        said = b""
+        for name in (b"result", b"progress"):
+            path = os.path.join(self.said, ticket.encode() + b"." + name)
+            if name == b"result":
+                said = self._beginning(path, RESULT_BYTES + 1)
+            remove(path)
+        return said
+
+    def _beginning(self, path, size):
+        """Read the first bytes of a regular file; none of anything else."""
+        try:
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+                return file.read(size) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+        except OSError:
+            return b""  # there is none, or a task put something else in its place
 
     def _take_stream(self, slot, ticket, name):
         file = self.files[slot, name]

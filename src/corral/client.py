@@ -137,7 +137,12 @@ class Client:
             return msgspec.json.decode(body, type=kind)
         if status == 401:
             raise MasterError(f"the master (process {address.pid}) refuses", hint="try again")
-        problem = msgspec.json.decode(body, type=Problem)
+        try:
+            problem = msgspec.json.decode(body, type=Problem)
+        except msgspec.DecodeError as error:  # a master that ends cuts what it was doing short
+            raise MasterError(
+                f"the master (process {address.pid}) broke off ({status})", hint="try again"
+            ) from error
         raise _error(problem)
 
 

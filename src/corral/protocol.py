@@ -24,6 +24,7 @@ import msgspec
 PROTOCOL = 1
 CHUNK = 1 << 20  # bytes; one piece of a file in a request or reply: bounds memory on both sides
 INLINE = 64 * 1024  # bytes; stdout or stderr up to this travels inside the report
+RESULT = 64 * 1024  # bytes of what a task writes to CORRAL_RESULT; more fails it (`output`)
 
 Number = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]  # what a database can hold
 
@@ -87,6 +88,7 @@ class Report(Message, frozen=True, kw_only=True):
     stdout: Stream = Stream()
     stderr: Stream = Stream()
     files: tuple[OutputFile, ...] = ()
+    result: str = ""  # what the task wrote to CORRAL_RESULT, at most RESULT bytes
     digest: str  # SHA-256 of the report's other fields as the agent wrote them
 
 
@@ -101,6 +103,8 @@ class Exchange(Message, frozen=True, kw_only=True):
     reports: tuple[Report, ...] = ()
     want: Number = 0  # slots that are free and have nothing queued for them
     load: float = 0.0
+    progress: tuple[tuple[str, str], ...] = ()
+    """Ticket and the last line of its CORRAL_PROGRESS: of running ones, where it is another."""
     facts: Facts | None = None
     bye: bool = False  # nothing is left here; the processes end after this answer
 
@@ -142,6 +146,14 @@ class Output(Message, frozen=True, kw_only=True):
     kind: Literal["file", "glob", "dir"] = "file"
 
 
+class InputText(Message, frozen=True, kw_only=True):
+    """A small input file that only this task gets, to be written into its folder."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+
 class Lease(Message, frozen=True, kw_only=True):
     """One attempt to run. ``argv`` starts without a shell; else ``line`` goes to ``shell -c``."""
 
@@ -153,6 +165,7 @@ class Lease(Message, frozen=True, kw_only=True):
     line: str | None = None
     values: tuple[str, ...] = ()
     inputs: tuple[Input, ...] = ()  # beside the part's
+    texts: tuple[InputText, ...] = ()
     outputs: tuple[Output, ...] = ()
 
 

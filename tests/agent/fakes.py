@@ -76,6 +76,8 @@ class Disk:
     """A folder in memory; files are always there unless a test says otherwise."""
 
     def __init__(self) -> None:
+        self.said: dict[str, bytes] = {}  # ticket -> what it wrote to CORRAL_RESULT
+        self.progresses: dict[str, str] = {}  # ticket -> its last line
         self.lines: list[Any] = []
         self.generation = 0
         self.starts: list[str] = []
@@ -122,7 +124,7 @@ class Disk:
         assert ticket not in {line["report"]["ticket"] for line in self.lines}, "struck first"
         self.forgotten.append(ticket)
 
-    def prepare(self, slot: int, folder: str | None, inputs: list[Any]) -> bytes:
+    def prepare(self, slot: int, folder: str | None, inputs: list[Any], *_: Any) -> bytes:
         for item in inputs:
             if item["sha256"] in self.absent:
                 raise agent.Altered(item["sha256"], "444")
@@ -136,6 +138,12 @@ class Disk:
 
     def gather(self, slot: int, ticket: str, keep: bool) -> list[Any]:
         return self.streams_of.get(ticket, [b"", b""])
+
+    def take_said(self, ticket: str) -> bytes:
+        return self.said.pop(ticket, b"")
+
+    def progress(self, ticket: str) -> str:
+        return self.progresses.get(ticket, "")
 
     def tidy(self) -> bool:
         return False

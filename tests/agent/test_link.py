@@ -557,3 +557,35 @@ def test_file_that_altered_is_fetched_again(world: World) -> None:
     world.answer_bytes(fetch, b"abc")
     given = [x["ticket"] for leases in world.port.said("leases") for x in leases]
     assert given == ["t1", "t1"]
+
+
+def test_progress_is_told_until_an_answer_counts_and_then_only_when_it_changes(
+    world: World,
+) -> None:
+    world.queue(2)
+    world.hear(started=[["t0", 101, 5, world.clock.time]])
+    world.disk.progresses["t0"] = "half"
+    world.tick(2.0)
+    assert world.last.said["progress"] == [["t0", "half"]]
+    world.tick(30.0)  # no answer comes: it is said again, by the same bytes
+    assert world.last.said["progress"] == [["t0", "half"]]
+    world.answer(world.last)
+    world.tick(2.0)
+    assert "progress" not in world.last.said
+    world.disk.progresses["t0"] = "done"
+    world.answer(world.last)
+    world.tick(2.0)
+    assert world.last.said["progress"] == [["t0", "done"]]
+
+
+def test_progress_is_looked_for_once_a_second(world: World) -> None:
+    world.queue(2)
+    world.hear(started=[["t0", 101, 5, world.clock.time], ["t1", 102, 5, world.clock.time]])
+    world.disk.progresses["t0"] = "half"
+    world.tick(agent.PROGRESS_S + 0.1)
+    world.hear(ended=[ended(1)])
+    assert world.last.said["progress"] == [["t0", "half"]]
+    world.answer(world.last)
+    world.disk.progresses["t0"] = "more"
+    world.hear(ended=[ended(2)])
+    assert "progress" not in world.last.said

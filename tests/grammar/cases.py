@@ -17,8 +17,10 @@ from typing import NamedTuple
 
 from corral.cli.folder import RealFolder
 from corral.errors import UsageError
+from corral.model.command import Choice
 from corral.work.command import Parsed, parse
 from corral.work.render import SLOT_MARK, Renderer, Setting, place
+from corral.work.sources import Source, Ways, split
 from corral.work.sweep import Sweep
 
 PAGE = Path(__file__).parents[2] / "docs" / "grammar.md"
@@ -37,8 +39,27 @@ FILES = {
     "empty.txt": "",
     "nul.txt": "a\0b\n",
     "my.sh": 'echo "$0 $1"\n',
+    "t.csv": 'T,what\n1,"a, b"\n2,c\n',
+    "t.tsv": "T\twhat\n1\ta b\n",
+    "t.jsonl": '{"T": 1.50, "what": "it\'s"}\n\n{"what": true, "T": null}\n',
+    "bad.csv": "T,what\n1,2,3\n",
+    "cmds.txt": "# first\nshow a {task}\n\nshow 'b c' | cat\n./sim {rep} {a,b}\n",
+    "count.txt": "3x show {task}\nshow once\n0x show never\n",
     "sim": '#!/bin/sh\necho "$0 $*"\n',
 }
+FLAGS = ("--counts", "--axes", "--plain", "--zip")
+VALUED = (
+    "-p",
+    "-r",
+    "--output",
+    "--arg-file",
+    "--params",
+    "-f",
+    "-I",
+    "--where",
+    "--limit",
+    "--shuffle",
+)
 PROGRAMS = ("sim", "tools/gen.py")
 SHOW = """#!/bin/sh
 out=
@@ -88,21 +109,55 @@ def lay_out(folder: Path) -> None:
 
 def understand(case: Case, folder: Path) -> Parsed | UsageError:
     """Read what is typed, as ``corral run`` does."""
-    words = shlex.split(case.typed) if case.form == "V" else [case.typed.replace("⏎", "\n")]
-    options = shlex.split(case.options)
-    given: dict[str, list[str]] = {"-p": [], "--output": [], "-r": ["1"]}
-    for flag, value in zip(options[::2], options[1::2], strict=True):
-        given[flag].append(value)
+    given = _options(shlex.split(case.options))
     try:
+        words, sources = split(_words(case))
         return parse(
             words,
             folder=RealFolder(folder / "here"),
             declared={name: text for name, _, text in (p.partition("=") for p in given["-p"])},
             reps=int(given["-r"][-1]),
             outputs=given["--output"],
+            ways=Ways(
+                sources=(*(Source(file=name) for name in given["--arg-file"]), *sources),
+                params=tuple(given["--params"]),
+                commands=given["-f"][-1] if given["-f"] else None,
+                counts="--counts" in given,
+                axes="--axes" in given,
+                plain="--plain" in given,
+                zip="--zip" in given,
+                mark=given["-I"][-1] if given["-I"] else None,
+                choice=Choice(
+                    where="".join(given["--where"][-1:]),
+                    limit=int(given["--limit"][-1]) if given["--limit"] else None,
+                    shuffle=int(given["--shuffle"][-1]) if given["--shuffle"] else None,
+                ),
+            ),
         )
     except UsageError as error:
         return error
+
+
+def _words(case: Case) -> list[str]:
+    """Give the words of a case; of a line, what follows ``:::`` is words as well."""
+    if case.form == "V":
+        return shlex.split(case.typed)
+    match = re.search(r" :::.*", case.typed)
+    line = case.typed[: match.start()] if match else case.typed
+    words = [line.replace("⏎", "\n")] if case.typed or "-f" not in case.options else []
+    return [*words, *shlex.split(match[0] if match else "")]
+
+
+def _options(words: list[str]) -> dict[str, list[str]]:
+    """Read the options of a case: all take a value but `FLAGS`."""
+    given: dict[str, list[str]] = {option: [] for option in VALUED} | {"-r": ["1"]}
+    left = iter(words)
+    for word in left:
+        if word in FLAGS:
+            given[word] = []
+        else:
+            given[word].append(next(left))
+    return given
 
 
 def execute(case: Case, folder: Path) -> tuple[str, str, str]:
@@ -111,7 +166,7 @@ def execute(case: Case, folder: Path) -> tuple[str, str, str]:
     if isinstance(parsed, UsageError):
         where = "" if parsed.column is None else f" at {parsed.column}"
         return f"error{where}", parsed.message, ""
-    sweep = Sweep(parsed.command.axes, parsed.command.reps)
+    sweep = Sweep.of(parsed.command)
     ends = [0] if len(sweep) == 1 else [0, len(sweep) - 1]
     printed = [_run(parsed, sweep, index, folder) for index in ends]
     return str(len(sweep)), " … ".join(printed), "; ".join(parsed.notes)

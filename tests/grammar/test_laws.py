@@ -11,14 +11,21 @@ from hypothesis import strategies as st
 
 from corral.errors import UsageError
 from corral.model.command import Command, Listed
+from corral.model.run import EXIT_MEANINGS
 from corral.work import identity, runfile
 from corral.work.command import parse
 from corral.work.render import Renderer, Setting, place
 from corral.work.runfile import RunFile
+from corral.work.sources import Source
 from corral.work.sweep import Sweep
 
 NO_SURROGATES = st.characters(codec="utf-8", exclude_characters="\0")
 VALUES = st.text(NO_SURROGATES, min_size=0, max_size=12)
+SOURCES = st.lists(
+    st.builds(Source, values=st.lists(VALUES, min_size=1, max_size=2).map(tuple))
+    | st.builds(Source, file=VALUES.filter(bool)),
+    max_size=2,
+).map(tuple)
 AXES = st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=4), max_size=3)
 
 
@@ -124,6 +131,15 @@ def test_replicates_never_share_a_seed(reps: int) -> None:
         retries=st.none() | st.integers(0, 9),
         timeout=st.sampled_from([None, "5m", "90"]),
         here=st.booleans(),
+        params=st.lists(VALUES.filter(bool), max_size=2).map(tuple),
+        source=SOURCES,
+        zip=st.booleans(),
+        where=st.none() | VALUES.filter(bool),
+        shuffle=st.none() | st.integers(0, 99),
+        limit=st.none() | st.integers(1, 99),
+        mark=st.none() | VALUES.filter(bool),
+        stdin=st.none() | VALUES,
+        exit_codes=st.dictionaries(st.integers(1, 255), st.sampled_from(EXIT_MEANINGS), max_size=2),
     )
 )
 def test_a_run_file_reads_back_as_it_was_written(file: RunFile) -> None:

@@ -50,7 +50,9 @@ def _say(reader: Reader, run: Run, code: int) -> None:
         return
     words = [f"{counts['done']} done"]
     words += [
-        f"{counts[state]} {state}" for state in ("failed", "cancelled", "parked") if counts[state]
+        f"{counts[state]} {state}"
+        for state in ("failed", "skipped", "cancelled", "parked")
+        if counts[state]
     ]
     left = counts["waiting"] + counts["active"]
     if left:

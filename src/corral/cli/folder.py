@@ -21,6 +21,7 @@ class RealFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.stdin: bytes | None = None  # once it was read, or a run file said what it is
 
     def is_file(self, path: str) -> bool:
         try:
@@ -33,7 +34,9 @@ class RealFolder:
 
     def read(self, path: str) -> bytes:
         if path == "-":
-            return sys.stdin.buffer.read()
+            read = sys.stdin.buffer.read() if self.stdin is None else self.stdin
+            self.stdin = read
+            return read
         try:
             return (self.root / path).read_bytes()
         except OSError as error:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 EVERY_S = 0.1  # between looks at the run for the progress line
+ENDING_S = 2.0  # a master that broke off an answer is gone within this
 PATIENCE_S = 30.0  # for a lock that somebody holds without ever saying where
 LOOK_S = 0.02
 
@@ -426,13 +427,16 @@ class _Beside:
             raise MasterGoneError
 
     async def _ask(self, call: Callable[[], T]) -> T:
-        """Ask in a thread; a master that ended meanwhile is no error."""
+        """Ask in a thread; a master that ended meanwhile, or is about to, is no error."""
         try:
             return await asyncio.to_thread(call)
         except MasterError:
-            if self._client.folder.master() is None:
-                raise MasterGoneError from None
-            raise
+            deadline = time.monotonic() + ENDING_S
+            while self._client.folder.master() is not None:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(LOOK_S)
+            raise MasterGoneError from None
 
 
 def summary(submitted: Submitted) -> str:

@@ -36,7 +36,7 @@ class HostFlags(Frozen, frozen=True, kw_only=True):
 
 _OPTIONS = (
     click.option(
-        "-w", "--where", multiple=True, metavar="SET", help="These hosts: node[1-3],@gpu."
+        "-w", "--hosts", "where", multiple=True, metavar="SET", help="These hosts: node[1-3],@gpu."
     ),
     click.option("-x", "--exclude", multiple=True, metavar="SET", help="Not these hosts."),
     click.option("-g", "--group", multiple=True, metavar="GROUP", help="The hosts of a group."),

@@ -16,6 +16,8 @@ from corral import __version__
 from corral.errors import CorralError, UsageError
 
 VERBS = {
+    "init": "Write a run file to begin with, or one that repeats a run.",
+    "check": "Say what a run file means, or all that is wrong with it.",
     "run": "Run one program with many settings.",
     "resume": "Go on with a run, and follow it to its end.",
     "attach": "Follow a run that is under way.",

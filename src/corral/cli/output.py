@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 import msgspec
@@ -16,7 +16,7 @@ from corral.model.run import TASK_STATES
 from corral.store.folder import StateFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from corral.model.run import Run
@@ -106,14 +106,41 @@ def shorten(text: str, width: int) -> str:
 
 
 def verb(
-    name: str, *, options_anywhere: bool = True, hidden: bool = False
+    name: str,
+    *,
+    options_anywhere: bool = True,
+    hidden: bool = False,
+    optional: Mapping[str, str] | None = None,
 ) -> Callable[[Callable[..., Any]], click.Command]:
-    """Make a verb; ``options_anywhere`` is off where the words after the first are the user's own."""
+    """Make a verb.
+
+    ``options_anywhere`` is off where the words after the first are the user's own. ``optional``
+    names options whose value may be left out, with the value that they have then.
+    """
     settings = {
         "help_option_names": ["-h", "--help"],
         "allow_interspersed_args": options_anywhere,
     }
-    return click.command(name, context_settings=settings, hidden=hidden)
+    cls = type("Verb", (_Verb,), {"optional": dict(optional or {})})
+    return click.command(name, cls=cls, context_settings=settings, hidden=hidden)
+
+
+class _Verb(click.Command):
+    """A command some of whose options may stand without their value."""
+
+    optional: ClassVar[dict[str, str]] = {}
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Give such an option its value, unless it is a word of the user's own command."""
+        if not self.optional.keys() & set(args):
+            return super().parse_args(ctx, args)
+        given = [
+            f"{word}={self.optional[word]}" if word in self.optional else word for word in args
+        ]
+        parsed, _, _ = self.make_parser(ctx).parse_args(list(given))
+        words = sum(len(parsed[p.name]) for p in self.params if p.nargs == -1 and p.name in parsed)
+        options = len(given) - words
+        return super().parse_args(ctx, given[:options] + args[options:])
 
 
 def _cell(value: object) -> str:

@@ -18,7 +18,7 @@ from corral.work.sweep import Sweep
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from corral.model.command import Axis, Command
+    from corral.model.command import Axis, Choice, Command
     from corral.model.host import HostSpec
     from corral.work.command import Parsed
     from corral.work.sweep import Row
@@ -36,7 +36,7 @@ def preview(
     as_json: bool,
 ) -> None:
     """Say how many tasks, which axes, first and last command, what is shipped, what is text, where."""
-    sweep = Sweep(parsed.command.axes, parsed.command.reps)
+    sweep = Sweep.of(parsed.command)
     if as_json:
         output.print_json(
             {
@@ -70,6 +70,9 @@ def _lines(name: str, parsed: Parsed, sweep: Sweep, ships: Sequence[tuple[str, i
         listed = ", ".join(f"{path} ({show_size(size)})" for path, size in ships[:SHOWN])
         more = f" and {len(ships) - SHOWN} more" if len(ships) > SHOWN else ""
         lines.append(f"  ships: {listed}{more}")
+    if command.templates:
+        made = ", ".join(f"{one.path} (from {one.source})" for one in command.templates)
+        lines.append(f"  makes: {made}")
     if not command.axes and command.reps == 1:
         lines.append("  1 task: nothing varies. If you wrote {1..5} without quotes,")
         lines.append("  your shell expanded it first.")
@@ -88,10 +91,22 @@ def _places(hosts: Sequence[HostSpec]) -> list[str]:
 def _how_many(command: Command, tasks: int) -> str:
     if tasks == 1:
         return "1 task"
-    factors = [f"{axis.name} ({_values(axis)})" for axis in command.axes]
+    inner = {name for names in command.together for name in names[1:]}
+    groups = {names[0]: ", ".join(names) for names in command.together}
+    factors = [
+        f"{groups.get(axis.name, axis.name)} ({_values(axis)})"
+        for axis in command.axes
+        if axis.name not in inner
+    ]
     if command.reps > 1:
         factors.append(f"{command.reps} replicates")
-    return f"{tasks} tasks = {' x '.join(factors)}"
+    combinations = " x ".join(factors)
+    return f"{tasks} tasks {'of' if _chosen(command.choice) else '='} {combinations}"
+
+
+def _chosen(choice: Choice) -> bool:
+    """Say whether some combinations may be left out."""
+    return bool(choice.where) or choice.limit is not None
 
 
 def _values(axis: Axis) -> str:

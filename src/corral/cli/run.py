@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -21,19 +20,22 @@ from corral.client import Client
 from corral.errors import MasterError, UsageError
 from corral.model.base import Frozen
 from corral.model.host import LOCAL_SPEC
-from corral.model.run import Options, Submission
+from corral.model.run import EXIT_MEANINGS, ExitMeaning, Options, Submission
 from corral.store.folder import StateFolder
 from corral.units import seconds
 from corral.work import identity, runfile
-from corral.work.command import Parsed, parse
 from corral.work.runfile import RunFile
+from corral.work.sources import Source, split
+from corral.work.sweep import Sweep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from corral.cli.hostflags import HostFlags
     from corral.model.host import HostSpec
+    from corral.work.command import Parsed
 
+F = TypeVar("F", bound=Frozen)
 START_S = 20.0  # a master in the background is there within a fraction of it
 MOST_TASKS = 10**9  # of one run; more is a slip of the keyboard
 ASK_ABOVE = 1_000_000  # tasks; so many are asked for once more on a terminal
@@ -43,6 +45,7 @@ class Asked(Frozen, frozen=True, kw_only=True):
     """What was typed, file and options together."""
 
     file: RunFile
+    path: str  # of the run file; "" = the command was typed
     name: str
     named: bool
     on_master_loss: Literal["finish", "stop"]
@@ -53,7 +56,7 @@ class Asked(Frozen, frozen=True, kw_only=True):
     fresh: bool
 
 
-@output.verb("run", options_anywhere=False)
+@output.verb("run", options_anywhere=False, optional={"--shuffle": str(runfile.SHUFFLE)})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="COMMAND...")
 @click.option("-r", "--reps", type=int, help="Replicates of every setting: {rep} is 1..N.")
 @click.option(
@@ -64,6 +67,41 @@ class Asked(Frozen, frozen=True, kw_only=True):
     metavar="NAME=VALUES",
     help="An axis by name: -p T=1..5:.5 -p L=16,32 (braces then only refer).",
 )
+@click.option(
+    "--arg-file",
+    "arg_files",
+    multiple=True,
+    metavar="FILE",
+    help="Values for {1}, {2}, …: the lines of a file, as :::: FILE.",
+)
+@click.option(
+    "--params", "tables", multiple=True, metavar="FILE", help="Settings from CSV, TSV, JSON Lines."
+)
+@click.option("-f", "--commands", metavar="FILE", help="Run each line of a file (- = stdin).")
+@click.option("--counts", is_flag=True, default=None, help='Lines of -f may begin with "10x".')
+@click.option(
+    "--zip", is_flag=True, default=None, help="Take first with first, second with second."
+)
+@click.option(
+    "--where",
+    "condition",
+    metavar="EXPR",
+    help="Only combinations for which this holds: 'T*L < 100'.",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N tasks.")
+@click.option(
+    "--shuffle", type=int, metavar="[=KEY]", help="Another order: always the same one for a KEY."
+)
+@click.option("--axes", is_flag=True, default=None, help="Braces are axes too, beside -p, :::, -f.")
+@click.option("--plain", is_flag=True, default=None, help="No brace means anything.")
+@click.option("-I", "--mark", metavar="MARK", help="MARK stands for the value, as {} does.")
+@click.option(
+    "--exit-code",
+    "exit_codes",
+    multiple=True,
+    metavar="N=MEANING",
+    help="What exit code N says: again, skip or fatal.",
+)
 @click.option("--push", multiple=True, metavar="FILE", help="Ship a file, folder or pattern.")
 @click.option(
     "--output",
@@ -71,6 +109,13 @@ class Asked(Frozen, frozen=True, kw_only=True):
     multiple=True,
     metavar="FILE",
     help="Bring a file home and require it, as {>FILE} in the command.",
+)
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="FILE=TEMPLATE",
+    help="Make an input file for each task from a jinja2 template.",
 )
 @click.option("--here", is_flag=True, default=None, help="Run in this folder, ship nothing.")
 @click.option("--name", help="The run's name; else the program's.")
@@ -118,6 +163,8 @@ def command(
     corral run -r3 'echo {1..5} {a,b} {rep}'         30 tasks
     corral run './sim -T {1..5:.5} > {>out.txt}'     9 files come home
     corral run 'gs -o {>{p.stem}.png} {p=*.pdf}'     one task a file
+    corral run gzip -k ::: *.log                     one task a file, as GNU parallel has it
+    corral run -f commands.txt                       one task a line
     corral run job.toml                              the same, written down
 
     One word is a shell line; several are a program and its arguments. Options end at the first
@@ -127,19 +174,16 @@ def command(
     folder = RealFolder(here)
     hosts = selected(flags) or (LOCAL_SPEC,)
     asked = _asked(words, folder, given, fresh=fresh)
-    parsed = parse(
-        asked.file.run,
-        folder=folder,
-        declared=asked.file.sweep,
-        reps=asked.file.reps,
-        shell=asked.file.shell,
-        here=asked.file.here,
-        outputs=asked.file.outputs,
-    )
+    if asked.file.stdin is not None:
+        folder.stdin = asked.file.stdin.encode()
+    parsed = _understood(asked, folder)
+    if folder.stdin is not None:
+        asked = _replace(asked, {"file": _replace(asked.file, {"stdin": folder.stdin.decode()})})
     ship = list(dict.fromkeys((*parsed.ship, *folder.pushed(asked.file.push))))
     if asked.file.here:
         ship = []
-    tasks = _count(parsed, asked.file.reps)
+    shipping.refuse_doubles(parsed.command, ship)
+    tasks = _count(parsed)
     if dry_run:
         preview(
             asked.name, parsed, shipping.sizes(ship, here), hosts, everything=True, as_json=as_json
@@ -160,24 +204,43 @@ def command(
     ctx.exit(ending.tell(state, run, code, quiet=quiet, as_json=as_json))
 
 
-def _count(parsed: Parsed, reps: int) -> int:
+def _understood(asked: Asked, folder: RealFolder) -> Parsed:
+    """Say what was typed; of a run file, all that is wrong with it at once."""
+    try:
+        return runfile.understand(asked.file, folder)
+    except UsageError:
+        if asked.path:
+            text = folder.read(asked.path).decode(errors="replace")
+            runfile.check(text, path=asked.path, folder=folder)
+        raise  # the options, not the file
+
+
+def _count(parsed: Parsed) -> int:
     """Count the tasks, before anything is made of them.
 
     Raises:
-        UsageError: There are absurdly many.
+        UsageError: There are absurdly many, or none.
     """
-    tasks = math.prod((reps, *(len(axis) for axis in parsed.command.axes)))
-    if tasks > MOST_TASKS:
+    sweep = Sweep.of(parsed.command)
+    choice = parsed.command.choice
+    if (sweep.combinations if choice.where else len(sweep)) > MOST_TASKS:
         raise UsageError(
-            f"{tasks} tasks are more than {MOST_TASKS}", hint="fewer values, or several runs"
+            f"{sweep.combinations} tasks are more than {MOST_TASKS}",
+            hint="fewer values, or several runs",
         )
-    return tasks
+    if not len(sweep):
+        raise UsageError(
+            f"--where {choice.where}: holds for none of {sweep.combinations} combinations",
+            hint="corral run -n without it shows them",
+        )
+    return len(sweep)
 
 
 def _asked(
     words: Sequence[str], folder: RealFolder, given: Mapping[str, object], *, fresh: bool
 ) -> Asked:
     """Put file and options together; an option wins."""
+    words, sources = split(words)
     is_file = len(words) == 1 and words[0].endswith(".toml") and folder.is_file(words[0])
     if len(words) == 1 and words[0].endswith(".toml") and not is_file:
         raise UsageError(f"{words[0]}: there is no such file here", hint="check the name")
@@ -186,14 +249,33 @@ def _asked(
         file = runfile.load(text, path=words[0])
         natural = Path(words[0]).stem
     else:
-        file = RunFile(run=tuple(words))
-        natural = identity.run_name(words) if words else "run"
+        file = RunFile(run=words)
+        natural = identity.run_name(words) if words else _name_of_list(given["commands"])
     for key in ("name", "out", "shell"):
         if given[key] == "":
             raise UsageError(f"--{key}: is empty", hint=f"leave --{key} out for the usual one")
+    given = {**given, "where": given["condition"]}  # `where` of the host flags is another word
     changes = {
         key: value
-        for key in ("reps", "here", "name", "out", "slots", "timeout", "retries", "shell")
+        for key in (
+            "reps",
+            "here",
+            "name",
+            "out",
+            "slots",
+            "timeout",
+            "retries",
+            "shell",
+            "commands",
+            "counts",
+            "zip",
+            "where",
+            "limit",
+            "shuffle",
+            "axes",
+            "plain",
+            "mark",
+        )
         if (value := given[key]) is not None
     }
     file = _replace(file, changes)
@@ -201,6 +283,10 @@ def _asked(
         file,
         {
             "sweep": file.sweep | _declared(given["params"]),  # type: ignore[arg-type]
+            "params": (*file.params, *given["tables"]),  # type: ignore[misc]
+            "source": (*file.source, *_arg_files(given["arg_files"]), *sources),  # type: ignore[arg-type]
+            "inputs": file.inputs | _inputs(given["inputs"]),  # type: ignore[arg-type]
+            "exit_codes": file.exit_codes | _exit_codes(given["exit_codes"]),  # type: ignore[arg-type]
             "push": (*file.push, *given["push"]),  # type: ignore[misc]
             "outputs": (*file.outputs, *given["outputs"]),  # type: ignore[misc]
         },
@@ -214,6 +300,7 @@ def _asked(
         )
     return Asked(
         file=file,
+        path=words[0] if is_file else "",
         name=name,
         named=file.name is not None,
         on_master_loss=given["on_master_loss"] or "finish",  # type: ignore[arg-type]
@@ -225,10 +312,45 @@ def _asked(
     )
 
 
-def _replace(file: RunFile, changes: dict[str, object]) -> RunFile:
+def _name_of_list(commands: object) -> str:
+    """Name a run after its file of commands."""
+    return identity.safe_name(Path(commands).stem) if isinstance(commands, str) else "run"
+
+
+def _arg_files(names: Sequence[str]) -> list[Source]:
+    return [Source(file=name) for name in names]
+
+
+def _inputs(pairs: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in pairs:
+        path, _, template = pair.partition("=")
+        if not path or not template:
+            raise UsageError(
+                f"--input {pair}: is not FILE=TEMPLATE", hint="--input a.yaml=a.yaml.j2"
+            )
+        found[path] = template
+    return found
+
+
+def _exit_codes(pairs: Sequence[str]) -> dict[int, ExitMeaning]:
+    found: dict[int, ExitMeaning] = {}
+    for pair in pairs:
+        code, _, said = pair.partition("=")
+        meanings: list[ExitMeaning] = [known for known in EXIT_MEANINGS if known == said]
+        if not re.fullmatch(r"[0-9]{1,3}", code) or not 1 <= int(code) <= 255 or not meanings:
+            raise UsageError(
+                f"--exit-code {pair}: is not a code from 1 to 255 and its meaning",
+                hint="--exit-code 99=again, 77=skip or 3=fatal",
+            )
+        found[int(code)] = meanings[0]
+    return found
+
+
+def _replace(value: F, changes: dict[str, object]) -> F:
     import msgspec
 
-    return msgspec.structs.replace(file, **changes)
+    return msgspec.structs.replace(value, **changes)
 
 
 def _check_numbers(file: RunFile) -> None:
@@ -319,6 +441,7 @@ def _submission(
             out=str(out),
             out_given=file.out is not None,
             add_env=asked.add_env,
+            exit_codes=file.exit_codes,
         ),
         hosts=hosts,
         fresh=asked.fresh,

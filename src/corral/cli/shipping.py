@@ -37,6 +37,20 @@ def of_values(command: Command, root: Path, blobs: Blobs) -> tuple[Input, ...]:
     )
 
 
+def refuse_doubles(command: Command, paths: Iterable[str]) -> None:
+    """See to it that no shipped file stands where a file of a template is to stand.
+
+    Raises:
+        UsageError: One does.
+    """
+    made = {template.path for template in command.templates}
+    for path in paths:
+        if place(path).removeprefix("./") in made:
+            raise UsageError(
+                f"{path} is shipped, and made from a template as well", hint="rename one of them"
+            )
+
+
 def sizes(paths: Iterable[str], root: Path) -> list[tuple[str, int]]:
     """Say how large the files are that would be shipped."""
     found = []

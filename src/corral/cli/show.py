@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from corral.cli import output
-from corral.cli.output import plain
+from corral.cli.output import plain, shorten
 from corral.engine import queries
 from corral.units import show_size
 from corral.work.render import Renderer, Setting
@@ -60,6 +60,11 @@ def _show(run: Run, detail: TaskDetail, result: Result) -> None:
         ("stdout", f"{show_size(result.stdout.size)}: corral logs {run.name} {task.number}")
     )
     lines.append(("stderr", show_size(result.stderr.size)))
+    if result.told:
+        lines.append(("result", shorten(result.told, 200)))
+    progress = detail.attempts[-1].progress if detail.attempts else ""
+    if progress:
+        lines.append(("progress", progress))
     lines += [("file", f"{file.name} ({show_size(file.size)})") for file in result.files]
     width = max(len(head) for head, _ in lines)
     for head, text in lines:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from corral.model.host import Host
     from corral.model.run import Run
 
+PROGRESS_SHOWN = 8  # running tasks whose own words are shown; it is one screen
+
 
 @output.verb("status")
 @output.run_argument
@@ -32,9 +34,18 @@ def command(run: str, *, as_json: bool) -> None:
         running = queries.running(reader, found)
     served = client.folder.master() is not None
     if as_json:
-        output.print_json({"run": found, "hosts": hosts, "running": len(running), "master": served})
+        said = {one.task: one.progress for one in running if one.progress}
+        output.print_json(
+            {
+                "run": found,
+                "hosts": hosts,
+                "running": len(running),
+                "progress": [{"task": task, "line": line} for task, line in said.items()],
+                "master": served,
+            }
+        )
         return
-    _show(found, hosts, served=served)
+    _show(found, hosts, running, served=served)
 
 
 def folded(hosts: list[Host]) -> list[str]:
@@ -58,7 +69,7 @@ def _folded(state: str, slots: int, oddity: str, group: list[Host]) -> str:
     return text + (f": {oddity}".replace("HOST", names).replace("\n", "; try: ") if oddity else "")
 
 
-def _show(run: Run, hosts: list[Host], *, served: bool) -> None:
+def _show(run: Run, hosts: list[Host], running: list[queries.Running], *, served: bool) -> None:
     counts = ", ".join(f"{run.counts[state]} {state}" for state in TASK_STATES if run.counts[state])
     rows = [
         ("run", f"{run.name} ({run.id}), generation {run.generation}"),
@@ -71,6 +82,7 @@ def _show(run: Run, hosts: list[Host], *, served: bool) -> None:
         ("results", relative(run.options.out)),
     ]
     rows += [("hosts", text) for text in folded(hosts)]
+    rows += [("progress", text) for text in _said(running)]
     width = max(len(head) for head, _ in rows)
     for head, text in rows:
         click.echo(f"{head.ljust(width)}  {plain(text)}")
@@ -80,3 +92,11 @@ def _show(run: Run, hosts: list[Host], *, served: bool) -> None:
         output.talk(f"go on: corral unpause {run.name}")
     elif run.state == "halted":
         output.talk(f"go on: corral resume {run.name}")
+
+
+def _said(running: list[queries.Running]) -> list[str]:
+    """Show what tasks that run say of their progress."""
+    said = [f"task {one.task}: {one.progress}" for one in running if one.progress]
+    if len(said) > PROGRESS_SHOWN:
+        return [*said[:PROGRESS_SHOWN], f"and {len(said) - PROGRESS_SHOWN} more: corral show TASK"]
+    return said

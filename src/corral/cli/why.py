@@ -138,14 +138,10 @@ def _of_task(reader: Reader, run: Run, detail: TaskDetail, *, served: bool) -> l
         case "done":
             return [f"{name} is done: attempt {last.number if last else 0} on {task.host} gave it."]
         case "active":
-            since = [
-                now - at
-                for ticket, number, _, at, _, _ in queries.running(reader, run)
-                if number == task.number and ticket
-                for now in [_now()]
-            ]
-            took = f", for {show_seconds(since[0])}" if since else ""
-            return [f"{name} is with {task.host}{took}."]
+            own = [one for one in queries.running(reader, run) if one.task == task.number]
+            took = f", for {show_seconds(_now() - own[0].since)}" if own else ""
+            said = f" It says: {own[-1].progress}" if own and own[-1].progress else ""
+            return [f"{name} is with {task.host}{took}.{said}"]
         case "failed":
             return [
                 f"{name} failed: {task.reason}.",

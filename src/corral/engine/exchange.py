@@ -18,13 +18,15 @@ from corral.engine.judge import Known
 from corral.engine.parts import Parts, lease
 from corral.ids import HostId, Incarnation, RunId, run_of, ticket
 from corral.model.base import Frozen
-from corral.protocol import PROTOCOL, Exchange, Facts, Refusal, Reply, Report
+from corral.protocol import PROTOCOL, RESULT, Exchange, Facts, Refusal, Reply, Report
 from corral.scheduler import placement
 from corral.scheduler.stragglers import LEARN, MOST_TWINS, SHORTEST_S, late_after_s, may_help
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from corral.engine.parts import Part
+    from corral.model.run import ExitMeaning
     from corral.store.base import Row, Tx
 
 
@@ -62,6 +64,9 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
     if not repeated and not tx.change("agent_number", agent.incarnation, request.number):
         return Reply(number=request.number)  # an older one that came late: nobody reads this
     agent = _heard(tx, agent, request.facts)
+    tx.change_each(
+        "attempt_progress", [(name, agent.incarnation, line) for name, line in request.progress]
+    )
     answered = _take_reports(tx, agent, request, parts, now)
     if answered:  # what was reported may have put its host into quarantine, or out of probation
         agent = _agent(tx, request.incarnation) or agent
@@ -176,18 +181,19 @@ def _settle(tx: Tx, fresh: Sequence[tuple[Known, Report]], parts: Parts, now: fl
     _keep_output(tx, fresh)
     quick: list[tuple[Known, Report]] = []
     tasks: set[int] = set()
-    declares = {
-        key: parts.get(tx, *key).declares
+    shapes = {
+        key: parts.get(tx, *key)
         for key in {(attempt.run, attempt.generation) for attempt, _ in fresh}
     }
     for attempt, report in fresh:
-        checked = declares[attempt.run, attempt.generation]
+        part = shapes[attempt.run, attempt.generation]
+        checked = part.declares
         plain = report.ended == "exited" and report.exit == 0 and not checked
         if plain and attempt.counts and attempt.state != "ended" and attempt.task not in tasks:
             quick.append((attempt, report))
             tasks.add(attempt.task)
             continue
-        _settle_one(tx, attempt, report, checked=checked, now=now)
+        _settle_one(tx, attempt, report, part, now=now)
     _accept_all(tx, quick, now)
     _learn(tx, [(attempt, report) for attempt, report in fresh if report.exit == 0], parts)
     for run in {attempt.run for attempt, _ in fresh}:
@@ -199,9 +205,9 @@ def _keep_output(tx: Tx, fresh: Iterable[tuple[Known, Report]]) -> None:
         "output_put",
         [
             (attempt.id, report.stdout.inline, report.stdout.size, report.stdout.sha256,
-             report.stderr.inline, report.stderr.size, report.stderr.sha256)
+             report.stderr.inline, report.stderr.size, report.stderr.sha256, report.result[:RESULT])
             for attempt, report in fresh
-            if report.stdout.size or report.stderr.size
+            if report.stdout.size or report.stderr.size or report.result
         ],
     )  # fmt: skip
     tx.change_each(
@@ -214,7 +220,7 @@ def _keep_output(tx: Tx, fresh: Iterable[tuple[Known, Report]]) -> None:
     )
 
 
-def _settle_one(tx: Tx, attempt: Known, report: Report, *, checked: bool, now: float) -> None:
+def _settle_one(tx: Tx, attempt: Known, report: Report, part: Part, *, now: float) -> None:
     if attempt.outcome == "lost":
         events.add(
             tx, now, "late", run=attempt.run, name=attempt.run_name, tickets=[attempt.ticket]
@@ -232,11 +238,40 @@ def _settle_one(tx: Tx, attempt: Known, report: Report, *, checked: bool, now: f
             judge.killed(tx, attempt, message=report.message, now=now)
         case "exited" | "failed":
             if kind is not None:
-                judge.fail(tx, attempt, kind=kind, message=_why(report, kind), now=now)
-            elif checked:
+                _settle_failure(tx, attempt, report, kind, _meaning(report, part), now=now)
+            elif part.declares:
                 tx.tell("judge")
             else:
                 judge.accept(tx, attempt, now)
+
+
+def _settle_failure(
+    tx: Tx,
+    attempt: Known,
+    report: Report,
+    kind: str,
+    meaning: ExitMeaning | None,
+    *,
+    now: float,
+) -> None:
+    """Do what the exit code says: most say no more than that the attempt failed."""
+    said = f"exit {report.exit}: {meaning}"
+    match meaning:
+        case "again":
+            judge.put_back(tx, attempt, message=said, now=now)
+        case "skip":
+            judge.skip(tx, attempt, message=said, now=now)
+        case "fatal":
+            judge.fail(tx, attempt, kind="exit", message=said, now=now, fatal=True)
+        case None:
+            judge.fail(tx, attempt, kind=kind, message=_why(report, kind), now=now)
+
+
+def _meaning(report: Report, part: Part) -> ExitMeaning | None:
+    """Say what the user wants an exit code to mean; a signal or a timeout has none."""
+    if report.exit is None or report.signal is not None or report.kind not in ("", "spawn"):
+        return None
+    return part.options.exit_codes.get(report.exit)
 
 
 def _kind(report: Report) -> str | None:

@@ -20,6 +20,8 @@ from corral.scheduler import health, retry
 if TYPE_CHECKING:
     from corral.store.base import Tx
 
+MOST_AGAIN = 100  # attempts of a task; a program that still asks for another never will be content
+
 
 class Known(NamedTuple):
     """An attempt with what judging it needs: a row of the query ``attempts_known``."""
@@ -104,8 +106,19 @@ def supersede(tx: Tx, known: Known, now: float) -> None:
     _settle(tx, known, "lost")
 
 
-def fail(tx: Tx, known: Known, *, kind: str | None, message: str, now: float) -> None:
-    """End an attempt that failed (``kind``) or was rejected (None); its task waits or fails."""
+def fail(
+    tx: Tx,
+    known: Known,
+    *,
+    kind: str | None,
+    message: str,
+    now: float,
+    fatal: bool = False,
+) -> None:
+    """End an attempt that failed (``kind``) or was rejected (None); its task waits or fails.
+
+    ``fatal``: its program says that no other attempt would help.
+    """
     outcome = "rejected" if kind is None else "failed"
     if not known.counts:
         tx.change("attempt_end", known.id, outcome, message, None, now)
@@ -128,6 +141,7 @@ def fail(tx: Tx, known: Known, *, kind: str | None, message: str, now: float) ->
             others_succeeded=bool(tx.value("host_run_others", known.host, known.run)),
             untried=tx.value("hosts_untried", known.task, known.host, known.epoch, known.run),
             others=others,
+            fatal=fatal,
         )
     )
     tx.change("attempt_end", known.id, outcome, message, decision.blame, now)
@@ -152,6 +166,24 @@ def give_back(tx: Tx, known: Known, *, message: str, now: float) -> None:
     """End an attempt that came back unstarted or at an orderly goodbye; nobody is charged."""
     tx.change("attempt_end", known.id, "returned", message, None, now)
     _settle(tx, known, "lost" if known.state == "running" else known.reason)
+
+
+def put_back(tx: Tx, known: Known, *, message: str, now: float) -> None:
+    """End an attempt whose program asks for another one; nobody is charged, up to a bound."""
+    if known.number >= MOST_AGAIN:
+        fail(tx, known, kind="exit", message=f"{message}, {MOST_AGAIN} times", now=now, fatal=True)
+        return
+    tx.change("attempt_end", known.id, "returned", message, None, now)
+    _settle(tx, known, "asked")
+
+
+def skip(tx: Tx, known: Known, *, message: str, now: float) -> None:
+    """End an attempt whose program says that there is nothing to do: its task is skipped."""
+    tx.change("attempt_end", known.id, "returned", message, None, now)
+    if not known.counts:
+        _settle(tx, known, "lost")
+    elif tx.change("task_skip", known.task, message):
+        tx.tell("work")  # its twins are to be killed
 
 
 def killed(tx: Tx, known: Known, *, message: str, now: float) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from corral.ids import run_of
 from corral.model.command import Command
 from corral.model.run import Options
-from corral.protocol import Input, Lease, Output, RunPart
+from corral.protocol import Input, InputText, Lease, Output, RunPart
 from corral.scheduler.lease import Terms
 from corral.scheduler.stragglers import Learned, late_after_s
 from corral.work.render import Renderer, Setting
@@ -124,6 +124,10 @@ def lease(reader: Reader, part: Part, row: Row, *, host: str) -> Lease:
         line=rendered.line if rendered.argv is None else None,
         values=values,
         inputs=tuple(_value_input(reader, run, generation, file.place) for file in rendered.inputs),
+        texts=tuple(
+            InputText(path=text.path, text=text.text, mode=0o755 if text.executable else 0o644)
+            for text in rendered.texts
+        ),
         outputs=tuple(Output(name=output.name, kind=output.kind) for output in rendered.outputs),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -132,14 +132,21 @@ def attempts(reader: Reader, of: Run) -> Iterator[Attempt]:
     return (_attempt(row) for row in reader.each("attempts_of_run", of.id, of.generation))
 
 
-def running(reader: Reader, of: Run) -> list[tuple[str, int, str, float, str, str]]:
-    """List what is leased or runs: ticket, task, host, since when, incarnation, state."""
-    return [
-        (ticket, number, host, since, incarnation, state)
-        for ticket, number, host, since, incarnation, state in reader.rows(
-            "attempts_running", of.id
-        )
-    ]
+class Running(NamedTuple):
+    """An attempt that is under way."""
+
+    ticket: str
+    task: int
+    host: str
+    since: float  # when it was started, else leased; seconds since 1970
+    incarnation: str
+    state: str
+    progress: str  # the last line of its CORRAL_PROGRESS
+
+
+def running(reader: Reader, of: Run) -> list[Running]:
+    """List what is leased or runs."""
+    return [Running._make(row) for row in reader.rows("attempts_running", of.id)]
 
 
 def results(reader: Reader, of: Run, *, everything: bool = False) -> Iterator[Result]:
@@ -225,7 +232,7 @@ def _task(row: Row) -> Task:
 
 def _attempt(row: Row) -> Attempt:
     (ticket, number, attempt, reason, host, slot, state, outcome, kind, exit_code, signal, message,
-     leased, started, ended, seconds, cpu_s, peak_kb) = row  # fmt: skip
+     leased, started, ended, seconds, cpu_s, peak_kb, progress) = row  # fmt: skip
     return Attempt(
         ticket=ticket,
         task=number,
@@ -245,13 +252,14 @@ def _attempt(row: Row) -> Attempt:
         seconds=seconds,
         cpu_s=cpu_s,
         peak_kb=peak_kb,
+        progress=progress,
     )
 
 
 def _result(reader: Reader, row: Row) -> Result:
     (number, position, params, rep, state, reason, ticket, attempt, host, exit_code, signal, kind,
      outcome, seconds, peak_kb, out_size, out, out_sha256, err_size, err, err_sha256,
-     attempt_id) = row  # fmt: skip
+     told, attempt_id) = row  # fmt: skip
     files = () if attempt_id is None else reader.rows("files_of_attempt", attempt_id)
     return Result(
         number=number,
@@ -271,6 +279,7 @@ def _result(reader: Reader, row: Row) -> Result:
         peak_kb=peak_kb,
         stdout=Captured(size=out_size or 0, inline=out or b"", sha256=out_sha256 or ""),
         stderr=Captured(size=err_size or 0, inline=err or b"", sha256=err_sha256 or ""),
+        told=told or "",
         files=tuple(
             ResultFile(name=name, size=size, sha256=sha256, mode=mode)
             for name, size, sha256, mode in files

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -116,14 +116,13 @@ def add(
                 (last_number, row.key, position, row.params, row.rep, row.k, row.input_digest)
             )
             continue
-        task, state, input_digest, accepted = old
-        changed = input_digest != row.input_digest
-        if changed and accepted is not None:
-            tx.change("attempt_supersede", accepted)
-        if changed or state not in ("done", "waiting", "active", "held"):
-            again.append((task, position, begun.submission, row.input_digest, int(changed)))
+        changed = old.input_digest != row.input_digest
+        if changed and old.accepted is not None:
+            tx.change("attempt_supersede", old.accepted)
+        if changed or not old.settled:
+            again.append((old.id, position, begun.submission, row.input_digest, int(changed)))
         else:
-            keep.append((task, position, begun.submission))
+            keep.append((old.id, position, begun.submission))
     if fresh:
         tx.change("task_new", begun.run, begun.generation, begun.submission, _json(fresh))
         tx.change("run_count_add", begun.run, begun.generation, "waiting", len(fresh))
@@ -279,12 +278,28 @@ def _name_hosts(tx: Tx, run: RunId, hosts: Sequence[HostSpec]) -> None:
         tx.change("host_run_want", host, run)
 
 
-def _known(
-    tx: Tx, begun: Begun, rows: Sequence[NewTask]
-) -> dict[str, tuple[int, str, str, int | None]]:
+class _Old(NamedTuple):
+    """A task that was there before: a row of the query ``task_of_keys``."""
+
+    key: str
+    id: int
+    state: str
+    input_digest: str
+    accepted: int | None
+    position: int | None  # None: the latest command did not name it
+
+    @property
+    def settled(self) -> bool:
+        """Say whether the task is under way, done, or skipped by its own program."""
+        if self.state == "skipped":
+            return self.position is not None
+        return self.state in ("done", "waiting", "active", "held")
+
+
+def _known(tx: Tx, begun: Begun, rows: Sequence[NewTask]) -> dict[str, _Old]:
     keys = json.dumps([row.key for row in rows])
-    found = tx.rows("task_of_keys", begun.run, begun.generation, keys)
-    return {key: (task, state, digest, accepted) for key, task, state, digest, accepted in found}
+    found = map(_Old._make, tx.rows("task_of_keys", begun.run, begun.generation, keys))
+    return {old.key: old for old in found}
 
 
 def _shape(tx: Tx, run: int, number: int) -> Row:

@@ -6,6 +6,7 @@ Other runs' exchanges are served between the batches.
 from __future__ import annotations
 
 import hashlib
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -32,22 +33,23 @@ def carry_out(store: Store, submission: Submission, now: Callable[[], float]) ->
         UsageError: The name is taken, …
         StoreError: The database cannot be written.
     """
-    sweep = Sweep(submission.command.axes, submission.options.reps)
+    sweep = Sweep.of(submission.command, reps=submission.options.reps)
     begun = store.write(submit.begin, submission, now()).result()
     filled = Filled()
     last_number = begun.last_number
     rows = _Rows(submission)
     pending: Future[tuple[Filled, int]] | None = None
-    for start in range(0, len(sweep), submit.BATCH):
-        stop = min(start + submit.BATCH, len(sweep))
-        batch = [rows.make(row) for row in sweep.rows(start, stop)]
+    tasks = 0
+    named = iter(sweep)
+    while batch := [rows.make(row) for row in islice(named, submit.BATCH)]:
         if pending is not None:
             done, last_number = pending.result()
             filled = filled.plus(done)
-        pending = _add(store, begun, batch, start, last_number)
+        pending = _add(store, begun, batch, tasks, last_number)
+        tasks += len(batch)
     if pending is not None:
         filled = filled.plus(pending.result()[0])
-    return store.write(submit.finish, begun, filled, tasks=len(sweep), now=now()).result()
+    return store.write(submit.finish, begun, filled, tasks=tasks, now=now()).result()
 
 
 def _add(
@@ -87,3 +89,5 @@ class _Rows:
     def _lines(self, setting: Setting) -> Iterator[str]:
         for file in self._renderer.inputs(setting):
             yield f"{file.place}\0{self._digests[file.place]}"
+        for text in self._renderer.texts(setting):
+            yield f"{text.path}\0{int(text.executable)}{text.text}"

@@ -43,3 +43,4 @@ class Attempt(Frozen, frozen=True, kw_only=True):
     seconds: float | None
     cpu_s: float | None
     peak_kb: int | None
+    progress: str = ""  # the last line it wrote to CORRAL_PROGRESS

@@ -5,7 +5,9 @@ Stored as JSON with each generation of a run. It holds no file contents and, for
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from decimal import Decimal, localcontext
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from corral.model.base import Frozen
@@ -77,17 +79,21 @@ class Listed(Frozen, frozen=True, kw_only=True, tag="listed"):
     text: str  # as typed, without the name
     kind: Literal["list", "glob", "file"]  # a glob's values are paths, shipped to the task
     values: tuple[str, ...]
+    counts: tuple[int, ...] = ()  # how often each value stands, from 1; () = once
 
     def __len__(self) -> int:
-        return len(self.values)
+        return sum(self.counts) if self.counts else len(self.values)
 
     def value(self, index: int) -> str:
         """Give value ``index``, from 0."""
-        return self.values[index]
+        return self.reader()(index)
 
     def reader(self) -> Callable[[int], str]:
         """Give `value` prepared for many calls."""
-        return self.values.__getitem__
+        if not self.counts:
+            return self.values.__getitem__
+        ends = list(accumulate(self.counts))
+        return lambda index: self.values[bisect_right(ends, index)]
 
 
 Axis = Range | Listed
@@ -124,7 +130,31 @@ class Shipped(Frozen, frozen=True, kw_only=True, tag="shipped"):
     place: Place = "word"
 
 
-Segment = Text | Ref | Mark | Shipped
+class Line(Frozen, frozen=True, kw_only=True, tag="line"):
+    """A place for a whole command: a line of a list, in which only {task} {ticket} {rep} count."""
+
+    name: str  # of the axis whose values are the lines
+    list: str  # the file they came from: another file is another run
+
+
+Segment = Text | Ref | Mark | Shipped | Line
+
+
+class Template(Frozen, frozen=True, kw_only=True):
+    """An input file that is made for each task from a jinja2 template."""
+
+    path: str  # where it stands in the task's folder
+    source: str  # the template's file, as typed
+    text: str  # of the template
+    executable: bool = False
+
+
+class Choice(Frozen, frozen=True, kw_only=True):
+    """Which of all combinations are wanted, and in what order."""
+
+    where: str = ""  # as in work.where; "" = all
+    shuffle: int | None = None  # the key of the order; None = as written
+    limit: int | None = None  # so many, the first ones of that order
 
 
 class Command(Frozen, frozen=True, kw_only=True):
@@ -136,7 +166,11 @@ class Command(Frozen, frozen=True, kw_only=True):
     simple: tuple[tuple[Segment, ...], ...] | None = None
     """A line of plain words only, split: these start the program without a shell."""
     axes: tuple[Axis, ...] = ()
+    together: tuple[tuple[str, ...], ...] = ()
+    """Names of axes that turn as one: columns of a table, --zip, :::+. Neighbours in ``axes``."""
+    choice: Choice = Choice()
     outputs: tuple[Mark, ...] = ()  # beside the marks in the words: --output, `outputs` of a file
+    templates: tuple[Template, ...] = ()
     reps: int = 1
     here: bool = False  # runs in the folder of the command
 

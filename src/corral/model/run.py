@@ -23,6 +23,10 @@ from corral.model.host import LOCAL_SPEC, HostSpec
 
 RunState = Literal["preparing", "open", "paused", "halted", "cancelled", "done"]
 TaskState = Literal["waiting", "active", "done", "failed", "cancelled", "skipped", "parked", "held"]
+ExitMeaning = Literal["again", "skip", "fatal"]
+"""What an exit code says beside "failed": again = give it out anew, uncharged; skip = there is
+nothing to do for these values; fatal = it fails, and no retry would help."""
+EXIT_MEANINGS: tuple[ExitMeaning, ...] = ("again", "skip", "fatal")
 TASK_STATES: tuple[TaskState, ...] = (
     "waiting", "active", "done", "failed", "cancelled", "skipped", "parked", "held",
 )  # fmt: skip
@@ -48,6 +52,7 @@ class Options(Frozen, frozen=True, kw_only=True):
     add_env: dict[str, str] = msgspec.field(
         default_factory=dict
     )  # --env, on top of what the host has
+    exit_codes: dict[int, ExitMeaning] = msgspec.field(default_factory=dict)
 
 
 class Input(Frozen, frozen=True, kw_only=True):

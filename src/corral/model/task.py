@@ -73,6 +73,7 @@ class Result(Frozen, frozen=True, kw_only=True):
     peak_kb: int | None
     stdout: Captured
     stderr: Captured
+    told: str = ""  # what it wrote to CORRAL_RESULT: JSON, or k=v lines
     files: tuple[ResultFile, ...] = ()
 
 

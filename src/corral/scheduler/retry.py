@@ -20,6 +20,7 @@ class Failure(Frozen, frozen=True, kw_only=True):
     others_succeeded: bool  # another host, in this run
     untried: int  # usable other hosts that have not failed this task
     others: int  # usable other hosts
+    fatal: bool = False  # the program says that no other attempt would help
 
 
 class Decision(Frozen, frozen=True, kw_only=True):
@@ -35,6 +36,8 @@ def decide(failure: Failure) -> Decision:
     What is blamed on the host costs the task nothing while a usable host is left that has not
     failed it; after that nobody else can be asked, so the task is charged.
     """
+    if failure.fatal:
+        return Decision(blame="task", again=False)
     by_host = failure.kind in HOST_KINDS or (
         not failure.host_succeeded and failure.others_succeeded
     )

@@ -192,16 +192,26 @@ def _width(first: str, last: str) -> int:
     return max(len(first), len(last)) if padded else 0
 
 
-def _file(name: str, text: str, folder: Folder, notes: list[str]) -> Listed:
-    path = text[1:]
+def read_text(path: str, folder: Folder) -> str:
+    """Read a file of values; a byte order mark is not part of it.
+
+    Raises:
+        UsageError: It cannot be read, holds a NUL byte, or is not UTF-8.
+    """
     data = folder.read(path)
     if b"\0" in data:
-        raise UsageError(f"{path}: a value cannot hold a NUL byte")
+        raise UsageError(f"{path}: a value cannot hold a NUL byte", hint="one value a line")
     try:
-        lines = data.decode().split("\n")
+        return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not UTF-8: {error.reason} at byte {error.start}") from error
-    lines = [line.removesuffix("\r") for line in lines]
+        raise UsageError(
+            f"{path}: is not UTF-8: {error.reason} at byte {error.start}", hint="write it in UTF-8"
+        ) from error
+
+
+def _file(name: str, text: str, folder: Folder, notes: list[str]) -> Listed:
+    path = text[1:]
+    lines = [line.removesuffix("\r") for line in read_text(path, folder).split("\n")]
     if lines and not lines[-1]:
         lines.pop()
     values = tuple(line for line in lines if line)

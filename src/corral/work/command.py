@@ -7,6 +7,7 @@ text of any task from its values.
 from __future__ import annotations
 
 import difflib
+import posixpath
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,9 +15,24 @@ import msgspec
 
 from corral.errors import UsageError
 from corral.model.base import Frozen
-from corral.model.command import Axis, Command, Listed, Mark, Place, Ref, Segment, Shipped, Text
-from corral.work import axes, plain, programs, words
+from corral.model.command import (
+    Axis,
+    Command,
+    Line,
+    Listed,
+    Mark,
+    Place,
+    Ref,
+    Segment,
+    Shipped,
+    Template,
+    Text,
+)
+from corral.work import axes, commandlist, plain, programs, sources, tables, words
 from corral.work.render import BUILT_INS, PARTS, Renderer, Setting, format_value
+from corral.work.sources import Ways
+from corral.work.sweep import Sweep
+from corral.work.where import Where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +45,9 @@ _NAMED = re.compile(r"([A-Za-z_]\w*)=(?!=)(.+)", re.DOTALL)
 _PLAIN = re.compile(r"[\w.+\-/:%@]+")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _REFERENCE = re.compile(r"([A-Za-z_]\w*|\d+)((?:\.[A-Za-z_]\w*)*)(?::([^{}\s]*))?")
+_HABIT = re.compile(r"(\d*)(|\.|/|//|/\.)|#|%")
+_HABIT_PARTS = {"": "", ".": ".noext", "/": ".name", "//": ".dir", "/.": ".stem"}
+_HABIT_BUILT_INS = {"#": "task", "%": "slot"}
 _FLAG = re.compile(r"--?([A-Za-z_][\w-]*)")
 _JOINED = (
     re.compile(r"-D(\w+)="),
@@ -62,6 +81,8 @@ def parse(
     shell: str = "/bin/sh",
     here: bool = False,
     outputs: Sequence[str] = (),
+    ways: Ways | None = None,
+    inputs: Mapping[str, str] | None = None,
 ) -> Parsed:
     """Read a command: one word is a shell line, several are an argument vector.
 
@@ -74,17 +95,29 @@ def parse(
         shell: Runs the line.
         here: Tasks run in the folder of the command; nothing is shipped.
         outputs: Declared outputs beside the marks, as inside ``{>…}``.
+        ways: Other places that values come from, and which combinations are wanted.
+        inputs: Files to make for each task, each with the template it is made from.
 
     Raises:
         UsageError: With the column of what is wrong, and the way out.
     """
-    _check_words(typed, folder)
+    ways = ways or Ways()
     if reps < 1:
         raise UsageError(
             f"-r {reps}: at least one replicate", hint="-r 10 runs each setting 10 times"
         )
-    parser = _Parser(typed, folder=folder, declared=declared or {}, here=here, shell=shell)
-    return parser.parse(reps=reps, outputs=outputs)
+    if ways.commands is not None:
+        if typed or declared or ways.give_values:
+            raise UsageError(
+                f"-f {ways.commands}: takes its commands from the file, and no other values",
+                hint="leave the command, -p, ::: and --params out; -r N repeats each line",
+            )
+    else:
+        _check_words(typed, folder)
+    parser = _Parser(
+        typed, folder=folder, declared=declared or {}, here=here, shell=shell, ways=ways
+    )
+    return parser.parse(reps=reps, outputs=outputs, inputs=inputs or {})
 
 
 def _check_words(typed: Sequence[str], folder: Folder) -> None:
@@ -149,45 +182,200 @@ class _Parser:
         declared: Mapping[str, str | Sequence[str]],
         here: bool,
         shell: str,
+        ways: Ways,
     ) -> None:
         self.typed = tuple(typed)
         self.folder = folder
         self.here = here
         self.shell = shell
+        self.ways = ways
         self.line = words.read(typed[0], shell=shell) if len(typed) == 1 else None
-        self.inline = not declared  # may braces of the command be axes?
+        # may braces of the command be axes?
+        self.inline = not ways.plain and (ways.axes or not (declared or ways.give_values))
         self.notes: list[str] = []
         self.axes: dict[str, Axis] = {}
         self.at: dict[tuple[int, int], str] = {}  # where a brace is an axis, and its name
         self.sources: list[str] = []  # names of the axes that {1}, {2}, … mean
         self.ship: list[str] = []
         self.rewritten: dict[tuple[int, int], tuple[int, str]] = {}
+        self.together: list[tuple[str, ...]] = []  # axes that turn as one
         for name, value in declared.items():
             self._declare(name, value)
+        for path in ways.params:
+            self._take_table(path)
+        for axis in sources.read(ways.sources, folder, self._is_ours, self.notes):
+            self._add(axis)
+            self.sources.append(axis.name)
+        self.together += sources.linked(ways.sources)
 
-    def parse(self, *, reps: int, outputs: Sequence[str]) -> Parsed:
+    def parse(self, *, reps: int, outputs: Sequence[str], inputs: Mapping[str, str]) -> Parsed:
         self._refuse_unclosed_quote()
-        if self.inline:
-            for brace in self._all_braces():
-                self._read_axis(brace)
-        self._find_shipped()
-        segments = tuple(self._segments(index) for index in range(len(self.typed)))
+        if self.ways.commands is not None:
+            segments = self._read_list(self.ways.commands)
+        else:
+            segments = self._read_command()
         marks = tuple(self._output(pattern) for pattern in outputs)
+        line = self.line is not None or self.ways.commands is not None
         command = Command(
-            form="vector" if self.line is None else "line",
+            form="line" if line else "vector",
             shell=self.shell,
             words=segments,
-            simple=None if self.line is None else plain.split(segments[0], shell=self.shell),
+            simple=plain.split(segments[0], shell=self.shell) if line else None,
             axes=tuple(self.axes.values()),
+            together=self._turning_together(),
+            choice=self.ways.choice,
             outputs=marks,
+            templates=tuple(self._template(*item) for item in inputs.items()),
             reps=reps,
             here=self.here,
         )
+        if command.templates:
+            _make_all(command)
+        if self.ways.choice.where:
+            Where(self.ways.choice.where, command.names)  # is it an expression over them?
         self._ship_folders()
         self._note_values()
         return Parsed(
             command=command, ship=tuple(dict.fromkeys(self.ship)), notes=tuple(self.notes)
         )
+
+    def _read_command(self) -> tuple[tuple[Segment, ...], ...]:
+        if self.inline:
+            for brace in self._all_braces():
+                self._read_axis(brace)
+        self._find_shipped()
+        segments = tuple(self._segments(index) for index in range(len(self.typed)))
+        placed = any(isinstance(part, Ref | Mark) for word in segments for part in word)
+        return segments if placed or not self.ways.sources else self._appended(segments)
+
+    def _read_list(self, path: str) -> tuple[tuple[Segment, ...], ...]:
+        """Read a file of commands: one axis, whose values are the lines."""
+        axis = commandlist.read(path, self.folder, self.notes, counts=self.ways.counts)
+        if self.ways.axes:
+            axis = commandlist.expanded(path, axis, self._understand_line)
+        self._add(axis)
+        if not self.here:
+            self.ship += commandlist.shipped(axis, self._is_ours, self.notes, shell=self.shell)
+        return ((Line(name=axis.name, list=path),),)
+
+    def _understand_line(self, line: str) -> Command:
+        return parse([line], folder=self.folder, shell=self.shell, here=True).command
+
+    # ---------------------------------------------------------------- other sources of values
+
+    def _take_table(self, path: str) -> None:
+        """Take the columns of a table as axes that turn together."""
+        columns = tables.read(path, self.folder, self.notes)
+        for axis in columns:
+            if axis.name in self.axes:
+                raise UsageError(
+                    f"{path}: there is another parameter {axis.name}", hint="rename the column"
+                )
+            self._add(axis)
+        self.together.append(tuple(axis.name for axis in columns))
+
+    def _template(self, path: str, source: str) -> Template:
+        """Read a template.
+
+        Raises:
+            UsageError: It cannot be read, or the file would not stand in the task's own folder.
+        """
+        if self.here:
+            raise UsageError(
+                f"{path}: with --here there is no folder of a task's own to put it in",
+                hint="leave --here out, or the input",
+            )
+        axes.check_text(path, "the name of an input")
+        if path.startswith("/") or ".." in path.split("/") or not path.strip("./"):
+            raise UsageError(
+                f"{path}: an input stands in the task's own folder", hint="write a relative path"
+            )
+        text = axes.read_text(source, self.folder)
+        return Template(
+            path=posixpath.normpath(path),
+            source=source,
+            text=text,
+            executable=text.startswith("#!"),
+        )
+
+    def _turning_together(self) -> tuple[tuple[str, ...], ...]:
+        """Name the axes that turn as one.
+
+        Raises:
+            UsageError: They have different numbers of values.
+        """
+        groups = [tuple(self.axes)] if self.ways.zip else self.together
+        for names in groups:
+            lengths = {name: len(self.axes[name]) for name in names}
+            if len(set(lengths.values())) > 1:
+                shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+                raise UsageError(
+                    f"values that go together must be equally many: {shown}",
+                    hint="without --zip and :::+ all combinations run",
+                )
+        return tuple(group for group in groups if len(group) > 1)
+
+    def _appended(
+        self, segments: tuple[tuple[Segment, ...], ...]
+    ) -> tuple[tuple[Segment, ...], ...]:
+        """Append the values to a command that says nowhere where they go."""
+        if self.line is None:
+            return (*segments, *((Ref(name=name),) for name in self.sources))
+        last = self.line.spots[-1]
+        if last.forbidden or last.quoted:
+            raise UsageError(
+                f"the values would be appended to {last.forbidden or 'a quote'}",
+                hint="write {} where they go",
+                text=self.line.text,
+                column=len(self.line.text),
+            )
+        parts = [*segments[0]]
+        for name in self.sources:
+            parts += [Text(text=" "), Ref(name=name, place="bare")]
+        return (tuple(parts),)
+
+    def _mark_at(self, index: int, at: int) -> Ref | None:
+        """Give the value where ``-I MARK`` stands."""
+        mark = self.ways.mark
+        if mark is None or not self.typed[index].startswith(mark, at):
+            return None
+        spot = None if self.line is None else self.line.spots[at]
+        if spot is not None and spot.shells:
+            return None
+        brace = _Brace(
+            word=index,
+            start=at,
+            end=at + len(mark),
+            content=mark,
+            place="word" if spot is None else spot.place,
+            quoted=spot is not None and spot.quoted,
+            forbidden="" if spot is None else spot.forbidden,
+            computed=spot is not None and spot.computed,
+            doubled=False,
+        )
+        return self._known(brace, self._only_source(brace, mark), "", None)
+
+    def _only_source(self, brace: _Brace, shown: str) -> str:
+        """Name the axis that ``{}`` or MARK means: there must be one only."""
+        names = self.sources[: len(self.ways.sources)] or list(self.axes)
+        if len(names) != 1:
+            numbered = " ".join(f"{{{number}}}" for number in range(1, len(names) + 1))
+            hint = f"write {numbered}" if names else "give it values: ::: a b c, or --arg-file FILE"
+            raise self._error(brace, f"{shown} means one source: there are {len(names)}", hint)
+        return names[0]
+
+    def _habit(self, content: str) -> re.Match[str] | None:
+        """Read ``{}``, ``{.}``, ``{1/}``, ``{#}``, … of GNU parallel; None where they mean nothing."""
+        return _HABIT.fullmatch(content) if self.ways.sources else None
+
+    def _habitual(self, brace: _Brace, match: re.Match[str]) -> Ref | None:
+        built_in = _HABIT_BUILT_INS.get(brace.content)
+        if built_in is not None:
+            return self._known(brace, built_in, "", None)
+        dotted = _HABIT_PARTS[match[2]]
+        if match[1]:
+            return self._numbered(brace, int(match[1]), dotted, None)
+        return self._known(brace, self._only_source(brace, f"{{{brace.content}}}"), dotted, None)
 
     # ---------------------------------------------------------------- braces
 
@@ -206,7 +394,7 @@ class _Parser:
     def _brace(self, index: int, at: int) -> _Brace | None:
         """Give the brace that begins at ``at``, None if none does or it is the shell's."""
         text = self.typed[index]
-        if text[at] != "{":
+        if text[at] != "{" or self.ways.plain:
             return None
         spot = None if self.line is None else self.line.spots[at]
         if (spot is not None and spot.shells) or (
@@ -236,6 +424,7 @@ class _Parser:
         return (
             _is_mark(content)
             or bool(_REFERENCE.fullmatch(content))
+            or self._habit(content) is not None
             or (self.inline and (self._named(brace) is not None or _unnamed(brace)))
         )
 
@@ -360,7 +549,9 @@ class _Parser:
         if (index, at) in self.rewritten:
             end, path = self.rewritten[index, at]
             return Shipped(path=path, place="word" if self.line is None else "bare"), end - at
-        if self.line is None and text[at] == "\\":
+        if marked := self._mark_at(index, at):
+            return marked, len(self.ways.mark or "")
+        if self.line is None and text[at] == "\\" and not self.ways.plain:
             return text[at : at + 2], len(text[at : at + 2])
         brace = self._brace(index, at)
         if brace is None:
@@ -398,6 +589,8 @@ class _Parser:
             return ref
         if match := _REFERENCE.fullmatch(brace.content):
             return self._reference(brace, match)
+        if habit := self._habit(brace.content):
+            return self._habitual(brace, habit)
         if self.inline and not brace.quoted and axes.looks_like_range(brace.content):
             try:
                 axes.parse("range", brace.content, self.folder, [])
@@ -411,7 +604,10 @@ class _Parser:
         """Tell of a brace outside quotes that is text, if somebody might have meant an axis."""
         shown = f"{{{content}}}"
         if not self.inline and (axes.looks_like_axis(content) or _NAMED.fullmatch(content)):
-            self.notes.append(f"{shown} is left as text: with -p or [sweep], braces only refer")
+            self.notes.append(
+                f"{shown} is left as text: values stand elsewhere, so braces only refer "
+                "(--axes reads them)"
+            )
         elif _has_empty_item(content):
             self.notes.append(f"{shown} is left as it is: it has an empty item")
         elif self.inline and _NAMED.fullmatch(content) and not any(c in content for c in "$;("):
@@ -588,8 +784,7 @@ class _Parser:
         end = 0
         for match in re.finditer(r"\{([^{}]*)\}", inside):
             inner = brace._replace(content=match[1], quoted=False, place="word")
-            reference = _REFERENCE.fullmatch(match[1])
-            found = self._reference(inner, reference) if reference else None
+            found = self._inner_reference(inner)
             if found is None:
                 raise self._error(
                     brace,
@@ -603,6 +798,13 @@ class _Parser:
         if end < len(inside):
             parts.append(Text(text=inside[end:]))
         return tuple(parts)
+
+    def _inner_reference(self, brace: _Brace) -> Ref | None:
+        if match := _REFERENCE.fullmatch(brace.content):
+            return self._reference(brace, match)
+        if habit := self._habit(brace.content):
+            return self._habitual(brace, habit)
+        return None
 
     def _output(self, typed: str) -> Mark:
         axes.check_text(typed, "the name of an output")
@@ -711,9 +913,11 @@ class _Parser:
     def _note_values(self) -> None:
         for axis in self.axes.values():
             values = axis.values if isinstance(axis, Listed) else ()
-            if any(value.startswith("-") and not _NUMBER.fullmatch(value) for value in values):
+            if self.ways.commands is None and any(
+                value.startswith("-") and not _NUMBER.fullmatch(value) for value in values
+            ):
                 self.notes.append(f"values of {axis.name} begin with -: put -- before them?")
-            if isinstance(axis, Listed) and axis.kind != "glob":
+            if isinstance(axis, Listed) and axis.kind != "glob" and self.ways.commands is None:
                 self._note_files(axis)
         self.notes = list(dict.fromkeys(self.notes))
 
@@ -755,6 +959,13 @@ class _Parser:
             return UsageError(message, hint=hint or None, text=brace.content[1:], column=1)
         text, column = _where(self.typed, brace.word, brace.start)
         return UsageError(message, hint=hint or None, text=text, column=column)
+
+
+def _make_all(command: Command) -> None:
+    """Make the input files of every task once, and keep none: what would fail later fails now."""
+    renderer = Renderer(command)
+    for row in Sweep.of(command):
+        renderer.texts(Setting(row.values, row.rep, row.k, 0, "", "", 1))
 
 
 def _where(typed: Sequence[str], word: int, start: int) -> tuple[str, int]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from corral.model.command import Mark, Ref, Segment, Shipped, Text
+from corral.model.command import Line, Mark, Ref, Segment, Shipped, Text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +28,10 @@ KEY_LENGTH = 80  # characters of values that a task's key spells out
 def skeleton(command: Command) -> str:
     """Write what makes a command this run: not values, hosts, replicates or limits."""
     words = ["".join(_cut(part) for part in word) for word in command.words]
+    inputs = sorted(f"{template.path}={template.source}" for template in command.templates)
     return json.dumps(
-        {
+        ({"inputs": inputs} if inputs else {})
+        | {
             "form": command.form,
             "words": words,
             "axes": sorted(command.names),
@@ -95,3 +97,5 @@ def _cut(part: Segment) -> str:
             return f"{{{'<' if part.kind == 'in' else '>'}{inside}}}"
         case Shipped(path=path):
             return path
+        case Line(name=name, list=path):
+            return f"{{{name}=@{path}}}"

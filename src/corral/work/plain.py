@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from corral.model.command import Mark, Ref, Segment, Shipped, Text
+from corral.model.command import Line, Mark, Ref, Segment, Shipped, Text
 from corral.work.words import KEYWORDS, SHELLS
 
 if TYPE_CHECKING:
@@ -106,6 +106,8 @@ class _Splitter:
     def take(self, part: Segment) -> bool:
         if isinstance(part, Text):
             return all(self._char(char) for char in part.text)
+        if isinstance(part, Line):
+            return False  # what it says is known only when a task is made
         place = {"": "bare", "'": "single", '"': "double"}[self.quote]
         if part.place != place or (isinstance(part, Ref) and part.raw):
             return False

@@ -10,15 +10,28 @@ import re
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from corral.model.base import Frozen
-from corral.model.command import Command, Listed, Mark, Place, Ref, Segment, Shipped, Text
-from corral.work import identity
+from corral.model.command import (
+    Choice,
+    Command,
+    Line,
+    Listed,
+    Mark,
+    Place,
+    Ref,
+    Segment,
+    Shipped,
+    Text,
+)
+from corral.work import identity, plain
 from corral.work.sweep import Sweep
+from corral.work.templates import RenderedText, Templates
 from corral.work.words import KEYWORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 BUILT_INS = ("rep", "seed", "ticket", "task", "host", "slot", "cpus")
+LINE_BUILT_INS = ("task", "ticket", "rep")  # known in the lines of a list of commands
 PARTS = ("stem", "name", "dir", "ext", "noext", "path")
 SLOT_MARK = "\0slot\0"  # the agent puts the number of the slot in its place, which only it knows
 INSIDE = "in"  # the folder for what is shipped from outside the command's folder
@@ -28,6 +41,7 @@ _OPTION = re.compile(r"-[\w@%+=:,./-]*", re.ASCII)  # what begins with - is no a
 _DOUBLE = re.compile(r'([\\"$`])')
 _PATTERN = "*?["
 _ENDS_IN_VARIABLE = re.compile(r"\$\w+$")
+_IN_LINE = re.compile(r"\{(task|ticket|rep)\}")
 _BEGINS_A_REDIRECTION = re.compile(r"\d*[<>]")
 
 
@@ -64,6 +78,7 @@ class Rendered(Frozen, frozen=True, kw_only=True):
     line: str | None
     outputs: tuple[RenderedOutput, ...]
     inputs: tuple[RenderedInput, ...]
+    texts: tuple[RenderedText, ...]
 
 
 if TYPE_CHECKING:
@@ -94,21 +109,31 @@ class Renderer:
         self._argv = None if split is None else [self._word(word) for word in split]
         self._line = None if command.form == "vector" else self._shell_line(command.words[0])
         self._echo = command.form == "line" and split is not None and _is_echo(split[0])
+        self._list_shell = command.shell if _is_list(command) else None
         self._outputs = [self._output(mark) for mark in command.marks if mark.kind == "out"]
+        self.templates = Templates(command) if command.templates else None
         self.value_files = () if command.here else tuple(self._value_files(command))
-        self.ships_values = bool(self.value_files)
+        self.ships_values = bool(self.value_files) or self.templates is not None
 
     def render(self, setting: Setting) -> Rendered:
         """Make one task's command."""
-        argv = None if self._argv is None else tuple(word(setting) for word in self._argv)
-        if argv is not None and self._echo and _echo_differs(argv):
-            argv = None
+        argv = self._words(setting)
         return Rendered(
             argv=argv,
             line=None if argv is not None or self._line is None else self._line(setting),
             outputs=self.outputs(setting),
             inputs=self.inputs(setting),
+            texts=self.texts(setting),
         )
+
+    def _words(self, setting: Setting) -> tuple[str, ...] | None:
+        """Give the words that start the program without a shell; None where only a shell will do."""
+        if self._list_shell is not None and self._line is not None:
+            return _plain_words(self._line(setting), self._list_shell)
+        if self._argv is None:
+            return None
+        argv = tuple(word(setting) for word in self._argv)
+        return None if self._echo and _echo_differs(argv) else argv
 
     def outputs(self, setting: Setting) -> tuple[RenderedOutput, ...]:
         """Name the files that the task declares."""
@@ -123,6 +148,12 @@ class Renderer:
             for source in sources
             if not source.endswith("/")
         )
+
+    def texts(self, setting: Setting) -> tuple[RenderedText, ...]:
+        """Make the files that only this task gets, of templates."""
+        if self.templates is None:
+            return ()
+        return self.templates.render(setting.values, rep=setting.rep, k=setting.k)
 
     def text(self, setting: Setting) -> str:
         """Write the command for a person: what to type to do by hand what the task does."""
@@ -174,6 +205,9 @@ class Renderer:
             case Mark():
                 marked, where = self._marked(part), part.place
                 return lambda setting: quoting(marked(setting), where)
+            case Line(name=name):
+                line = self._value(name)
+                return lambda setting: _line_with(line(setting), setting)
             case Ref(raw=True):
                 return self._shown(part)
             case Ref():
@@ -225,15 +259,33 @@ class Renderer:
 def value_inputs(command: Command) -> Iterator[RenderedInput]:
     """List every file that belongs to one value or combination of values, each once."""
     seen: set[str] = set()
+    for source in _value_sources(command):
+        if source not in seen and not source.endswith("/"):
+            seen.add(source)
+            yield RenderedInput(source=source, place=place(source))
+
+
+def _value_sources(command: Command) -> Iterator[str]:
+    """Name the files of values; of a choice only those that a row of it needs."""
+    files = Renderer(command).value_files
+    if files and command.choice != Choice():
+        for row in Sweep.of(command):
+            setting = Setting(row.values, row.rep, row.k, 0, "", "", 1)
+            yield from (file.source(setting) for file in files)
+        return
     blank = dict.fromkeys(command.names, "")
-    for file in Renderer(command).value_files:
+    for file in files:
         own = [axis for axis in command.axes if axis.name in file.names]
-        for row in Sweep(own, command.reps if "rep" in file.names else 1):
+        reps = command.reps if "rep" in file.names else 1
+        for row in Sweep(own, reps, together=_turning_together(command, file.names)):
             values = blank | dict(zip((axis.name for axis in own), row.values, strict=True))
-            source = file.source(Setting(tuple(values.values()), row.rep, row.k, 0, "", "", 1))
-            if source not in seen and not source.endswith("/"):
-                seen.add(source)
-                yield RenderedInput(source=source, place=place(source))
+            yield file.source(Setting(tuple(values.values()), row.rep, row.k, 0, "", "", 1))
+
+
+def _turning_together(command: Command, names: frozenset[str]) -> list[tuple[str, ...]]:
+    """Name the axes that turn as one, of those in ``names``."""
+    groups = [tuple(name for name in group if name in names) for group in command.together]
+    return [group for group in groups if group]
 
 
 def place(path: str) -> str:
@@ -353,6 +405,28 @@ def _rendered_output(name: str, kind: Kind) -> RenderedOutput:
 def _escaped(value: Piece) -> Piece:
     """Make a value stand for itself in a pattern."""
     return lambda setting: re.sub(r"([*?[])", r"[\1]", value(setting))
+
+
+def _is_list(command: Command) -> bool:
+    """Say whether the command is a line of a list, told only when a task is made."""
+    return any(isinstance(part, Line) for word in command.words for part in word)
+
+
+def _line_with(line: str, setting: Setting) -> str:
+    """Put the built-ins into a line of a list."""
+    if "{" not in line:
+        return line
+    known = {"task": str(setting.task), "ticket": setting.ticket, "rep": str(setting.rep)}
+    return _IN_LINE.sub(lambda match: known[match[1]], line)
+
+
+def _plain_words(line: str, shell: str) -> tuple[str, ...] | None:
+    """Split a line of plain words; None if only a shell can read it."""
+    split = plain.split((Text(text=line),), shell=shell)
+    if split is None:
+        return None
+    argv = tuple("".join(part.text for part in word if isinstance(part, Text)) for word in split)
+    return None if argv[0] == "echo" and _echo_differs(argv) else argv
 
 
 def _is_echo(word: Sequence[Segment]) -> bool:

@@ -9,27 +9,50 @@ import difflib
 import json
 import re
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from corral.errors import UsageError
 from corral.model.base import Frozen
+from corral.model.command import Choice
+from corral.model.run import EXIT_MEANINGS, ExitMeaning
 from corral.units import seconds
+from corral.work import axes, command, tables
+from corral.work.positions import Path, Positions
+from corral.work.sources import Source, Ways
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from corral.work.axes import Folder
+    from corral.work.command import Parsed
+
+SHUFFLE = 1  # the key of an order that nobody chose: the same tasks come first every time
+MOST_SYNTAX_ERRORS = 5  # after these, what follows is mostly their echo
 
 
 class RunFile(Frozen, frozen=True, kw_only=True):
     """What a run file says; None = it does not say."""
 
-    run: tuple[str, ...]  # one word = a shell line, several = an argument vector
+    run: tuple[str, ...] = ()  # one word = a shell line, several = an argument vector
+    commands: str | None = None  # a file of commands, in place of `run`
+    counts: bool = False
     name: str | None = None
     reps: int = 1
     sweep: dict[str, str | tuple[str, ...]] = msgspec.field(
         default_factory=dict
     )  # text as after -p, or the values themselves
+    params: tuple[str, ...] = ()
+    source: tuple[Source, ...] = ()
+    axes: bool = False
+    plain: bool = False
+    mark: str | None = None
+    zip: bool = False
+    where: str | None = None
+    shuffle: int | None = None
+    limit: int | None = None
+    stdin: str | None = None  # what `@-` and `-` stand for
     push: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     timeout: str | None = None
@@ -38,6 +61,32 @@ class RunFile(Frozen, frozen=True, kw_only=True):
     shell: str = "/bin/sh"
     here: bool = False
     out: str | None = None
+    inputs: dict[str, str] = msgspec.field(default_factory=dict)  # a task's file, its template
+    exit_codes: dict[int, ExitMeaning] = msgspec.field(default_factory=dict)
+
+    @property
+    def ways(self) -> Ways:
+        """Give what the grammar must know beside the command and its sweep."""
+        return Ways(
+            sources=self.source,
+            params=self.params,
+            commands=self.commands,
+            counts=self.counts,
+            axes=self.axes,
+            plain=self.plain,
+            mark=self.mark,
+            zip=self.zip,
+            choice=Choice(where=self.where or "", shuffle=self.shuffle, limit=self.limit),
+        )
+
+
+class Problem(NamedTuple):
+    """Something that a run file cannot mean."""
+
+    path: Path  # of the key it is about; () = of the file
+    what: str
+    hint: str
+    at: int | None = None  # the very character, if it is not the key
 
 
 def load(text: str, *, path: str) -> RunFile:
@@ -46,52 +95,114 @@ def load(text: str, *, path: str) -> RunFile:
     Raises:
         UsageError: It is no TOML, or a key or value cannot be meant; all such errors in one.
     """
-    try:
-        found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{path}: {error}", hint="TOML is described at toml.io") from error
+    found = _toml_of(text, path)
     problems = [problem for key, value in found.items() for problem in _problems(key, value)]
-    if "run" not in found:
-        problems.append(("", "there is no `run = …`", "run = './sim -T {1..5}'"))
+    if "run" not in found and "commands" not in found:
+        problems.append(Problem((), "there is no `run = …`", "run = './sim -T {1..5}'"))
     if problems:
         raise _all(text, path, problems)
-    command = found["run"]
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in found.items()
-        if key not in ("run", "sweep", "timeout")
-    }
-    return RunFile(
-        run=(command,) if isinstance(command, str) else tuple(command),
-        sweep={name: _axis(value) for name, value in found.get("sweep", {}).items()},
-        timeout=None if "timeout" not in found else str(found["timeout"]),
-        **values,
+    return _file(found)
+
+
+def understand(file: RunFile, folder: Folder) -> Parsed:
+    """Say what the command of a run file means.
+
+    Raises:
+        UsageError: With the column of what is wrong, and the way out.
+    """
+    return command.parse(
+        file.run,
+        folder=folder,
+        declared=file.sweep,
+        reps=file.reps,
+        shell=file.shell,
+        here=file.here,
+        outputs=file.outputs,
+        ways=file.ways,
+        inputs=file.inputs,
     )
+
+
+def check(text: str, *, path: str, folder: Folder) -> Parsed:
+    """Read a run file and say what it means; gives what `understand` gives.
+
+    Raises:
+        UsageError: All that is wrong, each with its place in the file.
+    """
+    file = load(text, path=path)
+    problems = [*_value_problems(file, folder)] or [*_command_problems(file, folder, text)]
+    if problems:
+        raise _all(text, path, problems)
+    return understand(file, folder)
 
 
 def dump(file: RunFile) -> str:
     """Write the run file that says the same; `load` of it gives ``file`` again."""
-    lines = [f"run = {_toml(file.run[0] if len(file.run) == 1 else file.run)}"]
-    plain = RunFile(run=file.run)
-    for key in (
-        "name",
-        "reps",
-        "push",
-        "outputs",
-        "timeout",
-        "retries",
-        "slots",
-        "shell",
-        "here",
-        "out",
-    ):
+    plain = RunFile()
+    lines: list[str] = []
+    tables: list[str] = []
+    for key in RunFile.__struct_fields__:
         value = getattr(file, key)
-        if value != getattr(plain, key):
-            lines.append(f"{key} = {_toml(value)}")
-    if file.sweep:
-        lines += ["", "[sweep]"]
-        lines += [f"{name} = {_toml(value)}" for name, value in file.sweep.items()]
-    return "\n".join(lines) + "\n"
+        if value == getattr(plain, key):
+            continue
+        if key == "source":
+            tables += [line for source in value for line in _source_lines(source)]
+        elif isinstance(value, dict):
+            tables += ["", f"[{key}]", *(f"{_key(name)} = {_toml(v)}" for name, v in value.items())]
+        else:
+            lines.append(
+                f"{key} = {_toml(value[0] if key == 'run' and len(value) == 1 else value)}"
+            )
+    return "\n".join((*lines, *tables)) + "\n"
+
+
+def _source_lines(source: Source) -> list[str]:
+    said = f"file = {_toml(source.file)}" if source.file else f"values = {_toml(source.values)}"
+    return ["", "[[source]]", said, *(["linked = true"] if source.linked else [])]
+
+
+# -------------------------------------------------------------------- from TOML
+
+
+def _file(found: Mapping[str, Any]) -> RunFile:
+    """Make a run file of a table that was found to be right."""
+    values: dict[str, Any] = {}
+    for key, value in found.items():
+        match key:
+            case "run":
+                values[key] = (value,) if isinstance(value, str) else tuple(value)
+            case "sweep":
+                values[key] = {name: _axis(axis) for name, axis in value.items()}
+            case "timeout":
+                values[key] = str(value)
+            case "shuffle":
+                values[key] = (SHUFFLE if value else None) if isinstance(value, bool) else value
+            case "params":
+                values[key] = (value,) if isinstance(value, str) else tuple(value)
+            case "source":
+                values[key] = tuple(_source(source) for source in value)
+            case "exit_codes":
+                values[key] = {int(code): meaning for code, meaning in value.items()}
+            case _:
+                values[key] = tuple(value) if isinstance(value, list) else value
+    return RunFile(**values)
+
+
+def _axis(value: Any) -> str | tuple[str, ...]:
+    if isinstance(value, list):
+        return tuple(str(item) for item in value)
+    return str(value)
+
+
+def _source(value: Mapping[str, Any]) -> Source:
+    return Source(
+        values=tuple(str(item) for item in value.get("values", ())),
+        file=value.get("file", ""),
+        linked=value.get("linked", False),
+    )
+
+
+# -------------------------------------------------------------------- what a value may be
 
 
 def _text(value: object) -> bool:
@@ -117,6 +228,18 @@ def _count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _value(value: object) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _values(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(_value(item) for item in value)
+
+
 def _time(value: object) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return False
@@ -129,82 +252,245 @@ def _time(value: object) -> bool:
 
 _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "run": (_command, "a command, or a list of its words"),
+    "commands": (_text, "a file of commands, one a line"),
+    "counts": (_flag, "true or false"),
     "name": (_text, "a text"),
     "reps": (_positive, "a whole number from 1"),
     "sweep": (lambda value: isinstance(value, dict), "a table: [sweep]"),
+    "params": (lambda value: _text(value) or _texts(value), "a file of settings, or a list"),
+    "source": (lambda value: isinstance(value, list), "tables: [[source]]"),
+    "axes": (_flag, "true or false"),
+    "plain": (_flag, "true or false"),
+    "mark": (_text, "a text that stands for the value"),
+    "zip": (_flag, "true or false"),
+    "where": (_text, 'an expression such as "T*L < 100"'),
+    "shuffle": (lambda value: isinstance(value, int), "true, or a whole number"),
+    "limit": (_positive, "a whole number from 1"),
+    "stdin": (lambda value: isinstance(value, str), "a text"),
     "push": (_texts, "a list of file names"),
     "outputs": (_texts, "a list of file names"),
     "timeout": (_time, 'a time such as 90 or "5m"'),
     "retries": (_count, "a whole number from 0"),
     "slots": (_positive, "a whole number from 1"),
     "shell": (_text, "the path of a shell"),
-    "here": (lambda value: isinstance(value, bool), "true or false"),
+    "here": (_flag, "true or false"),
     "out": (_text, "a folder"),
+    "inputs": (lambda value: isinstance(value, dict), "a table: [inputs]"),
+    "exit_codes": (lambda value: isinstance(value, dict), 'a table: { 77 = "skip" }'),
+}
+KEYS = tuple(_KEYS)
+_SOURCE_KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "values": (_values, "a list of values"),
+    "file": (_text, "a file of values, one a line"),
+    "linked": (_flag, "true or false"),
 }
 
 
-def _problems(key: str, value: object) -> list[tuple[str, str, str]]:
-    """List what is wrong with a key: (key, what, way out)."""
-    if key not in _KEYS:
-        near = difflib.get_close_matches(key, _KEYS, n=1)
-        hint = f"did you mean `{near[0]}`?" if near else f"keys are: {', '.join(_KEYS)}"
-        return [(key, f"unknown key `{key}`", hint)]
-    fits, what = _KEYS[key]
-    if not fits(value):
-        return [(key, f"`{key}` must be {what}", f"it is {json.dumps(value, default=str)}")]
-    if key == "sweep":
-        assert isinstance(value, dict)
-        return [problem for name, axis in value.items() for problem in _axis_problems(name, axis)]
-    return []
+def _problems(key: str, value: object) -> Iterator[Problem]:
+    """List what is wrong with a key and what stands in it."""
+    if problem := _misfit((key,), value, _KEYS):
+        yield problem
+    elif isinstance(value, dict):
+        inside = {"sweep": _axis_problem, "inputs": _input_problem, "exit_codes": _exit_problem}[
+            key
+        ]
+        for name, item in value.items():
+            if problem := inside(name, item):
+                yield problem
+    elif key == "source" and isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _source_problems(number, item)
 
 
-def _axis_problems(name: str, value: object) -> list[tuple[str, str, str]]:
+def _misfit(
+    path: Path, value: object, keys: Mapping[str, tuple[Callable[[object], bool], str]]
+) -> Problem | None:
+    """Say what is wrong with a key or the kind of its value."""
+    key = str(path[-1])
+    if key not in keys:
+        near = difflib.get_close_matches(key, keys, n=1)
+        hint = f"did you mean `{near[0]}`?" if near else f"keys are: {', '.join(keys)}"
+        return Problem(path, f"unknown key `{key}`", hint)
+    fits, what = keys[key]
+    if fits(value):
+        return None
+    return Problem(path, f"`{key}` must be {what}", f"it is {json.dumps(value, default=str)}")
+
+
+def _axis_problem(name: str, value: object) -> Problem | None:
+    path = ("sweep", name)
     if not re.fullmatch(r"[A-Za-z_]\w*", name):
-        return [(name, f"{name!r} is no name for a parameter", "letters, digits and _")]
-    single = _text(value) or (isinstance(value, int | float) and not isinstance(value, bool))
-    listed = (
-        isinstance(value, list)
-        and bool(value)
-        and all(
-            isinstance(item, str | int | float) and not isinstance(item, bool) for item in value
-        )
-    )
-    if single or listed:
-        return []
-    return [(name, f"`{name}` in [sweep] must be values", f'{name} = "1..5:.5" or {name} = [1, 2]')]
+        return Problem(path, f"{name!r} is no name for a parameter", "letters, digits and _")
+    if (_value(value) and value != "") or _values(value):
+        return None
+    hint = f'{name} = "1..5:.5" or {name} = [1, 2]'
+    return Problem(path, f"`{name}` in [sweep] must be values", hint)
 
 
-def _axis(value: Any) -> str | tuple[str, ...]:
-    if isinstance(value, list):
-        return tuple(str(item) for item in value)
-    return str(value)
+def _input_problem(name: str, value: object) -> Problem | None:
+    if _text(value):
+        return None
+    hint = f'"{name}" = "{name}.j2"'
+    return Problem(("inputs", name), f"`{name}` in [inputs] must be a template's file", hint)
 
 
-def _all(text: str, path: str, problems: Sequence[tuple[str, str, str]]) -> UsageError:
-    """Make one error of many, as a compiler shows them."""
-    lines = text.splitlines()
-    shown: list[str] = []
-    for key, what, hint in problems:
-        where = _find(lines, key)
-        if where is None:
-            shown.append(f"{path}: {what}\n      {hint}")
+def _exit_problem(code: str, meaning: object) -> Problem | None:
+    path = ("exit_codes", code)
+    if not code.isascii() or not code.isdigit() or not 1 <= int(code) <= 255:
+        return Problem(path, f"{code!r} is no exit code of a failure", "a whole number, 1 to 255")
+    if meaning in EXIT_MEANINGS:
+        return None
+    known = ", ".join(f'"{word}"' for word in EXIT_MEANINGS)
+    near = difflib.get_close_matches(str(meaning), EXIT_MEANINGS, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else f"it is {json.dumps(meaning, default=str)}"
+    return Problem(path, f"exit code {code} must mean one of {known}", hint)
+
+
+def _source_problems(number: int, value: object) -> Iterator[Problem]:
+    path: Path = ("source", number)
+    if not isinstance(value, dict):
+        yield Problem(path, "a source must be a table", '[[source]] with values = ["a", "b"]')
+        return
+    for key, item in value.items():
+        if problem := _misfit((*path, key), item, _SOURCE_KEYS):
+            yield problem
+    if ("values" in value) == ("file" in value):
+        yield Problem(path, "a source has either `values` or `file`", 'values = ["a", "b"]')
+    if number == 0 and value.get("linked"):
+        yield Problem((*path, "linked"), "the first source has none before it", "leave it out")
+
+
+def _value_problems(file: RunFile, folder: Folder) -> Iterator[Problem]:
+    """List what gives no values: a bad range, an empty pattern, a table that is none, …."""
+    for name, value in file.sweep.items():
+        try:
+            if isinstance(value, str):
+                axes.parse(name, value, folder, [])
+            else:
+                axes.listed(name, value)
+        except UsageError as error:
+            yield Problem(("sweep", name), error.message, error.hint or "")
+    for table in file.params:
+        try:
+            tables.read(table, folder, [])
+        except UsageError as error:
+            yield Problem(("params",), error.message, error.hint or "")
+
+
+def _command_problems(file: RunFile, folder: Folder, text: str) -> Iterator[Problem]:
+    """List what the grammar finds wrong: one error of the command, else those of each template."""
+    try:
+        understand(msgspec.structs.replace(file, inputs={}), folder)
+    except UsageError as error:
+        yield _of_command(error, text)
+        return
+    for name, template in file.inputs.items():
+        try:
+            understand(msgspec.structs.replace(file, inputs={name: template}), folder)
+        except UsageError as error:
+            yield Problem(("inputs", name), error.message, error.hint or "")
+
+
+def _of_command(error: UsageError, text: str) -> Problem:
+    """Find the place in the file of an error that the grammar found in the command."""
+    hint = error.hint or ""
+    for key in ("run", "where"):
+        spot = Positions(text).values.get((key,))
+        if spot is None or not error.text or error.column is None:
             continue
-        number, column = where
-        mark = " " * (column - 1) + "^" * max(1, len(key))
-        source = lines[number - 1]
-        shown.append(f"{path}:{number}:{column}: {what}\n  {source}\n  {mark} {hint}")
+        begin = text.find(error.text, spot.start, spot.end)
+        if begin >= 0:
+            return Problem((key,), error.message, hint, begin + error.column - 1)
+    at = f" (at {error.text[error.column - 1 :]})" if error.text and error.column else ""
+    key = "run" if re.search(r"(?m)^\s*run\b", text) else "commands"
+    return Problem((key,), f"{error.message}{at}", hint)
+
+
+# -------------------------------------------------------------------- how errors are shown
+
+
+def _all(text: str, path: str, problems: Sequence[Problem]) -> UsageError:
+    """Make one error of many, as a compiler shows them, in the order of the file."""
+    positions = Positions(text)
+    placed = [(_place(positions, problem), problem) for problem in problems]
+    placed.sort(key=lambda item: item[0] or (0, 0))
+    shown = [_shown(positions, path, place, problem) for place, problem in placed]
     count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
     return UsageError("\n".join(shown), hint=f"{count}; nothing was started")
 
 
-def _find(lines: Sequence[str], key: str) -> tuple[int, int] | None:
-    if not key:
-        return None
-    pattern = re.compile(rf"""\s*\[?\s*["']?({re.escape(key)})["']?\s*(=|\]|\.)""")
-    for number, line in enumerate(lines, 1):
-        if match := pattern.match(line):
-            return number, match.start(1) + 1
-    return None
+def _place(positions: Positions, problem: Problem) -> tuple[int, int] | None:
+    """Give where a problem begins, and how long it is."""
+    if problem.at is not None:
+        return problem.at, 1
+    spot = positions.keys.get(problem.path) or positions.values.get(problem.path)
+    if spot is None and len(problem.path) > 1:
+        spot = positions.keys.get(problem.path[:-1]) or positions.keys.get(problem.path[:1])
+    return None if spot is None else (spot.start, spot.end - spot.start)
+
+
+def _shown(positions: Positions, path: str, place: tuple[int, int] | None, problem: Problem) -> str:
+    if place is None:
+        return f"{path}: {problem.what}\n      {problem.hint}"
+    line, column = positions.line_and_column(place[0])
+    return _at(positions.text, path, line, column, place[1], problem.what, problem.hint)
+
+
+def _at(text: str, path: str, line: int, column: int, length: int, what: str, hint: str) -> str:
+    """Show a line of the file with a caret under what is wrong with it."""
+    lines = text.split("\n")
+    source = lines[line - 1].rstrip("\r") if line <= len(lines) else ""
+    blank = re.sub(r"[^\t]", " ", source[: column - 1].ljust(column - 1))
+    carets = "^" * max(1, min(length, len(source) - column + 1))
+    return f"{path}:{line}:{column}: {what}\n  {source}\n  {blank}{carets} {hint}"
+
+
+def _toml_of(text: str, path: str) -> dict[str, Any]:
+    """Read TOML.
+
+    Raises:
+        UsageError: It is none; the errors of lines that can be told apart in one.
+    """
+    shown: list[str] = []
+    rest, last = text, 0
+    while True:
+        try:
+            found = tomllib.loads(rest)
+        except tomllib.TOMLDecodeError as error:
+            line, column, what = _syntax(str(error), rest)
+            if line > last and len(shown) < MOST_SYNTAX_ERRORS:
+                shown.append(_at(text, path, line, column, 1, what, "here"))
+                last = line
+                lines = rest.split("\n")
+                if re.match(r"\s*[\w.\"'-]+\s*=", lines[line - 1]):
+                    lines[line - 1] = ""  # this one is told: what else is wrong?
+                    rest = "\n".join(lines)
+                    continue
+            break
+        if not shown:
+            return found
+        break
+    raise UsageError("\n".join(shown), hint="TOML is described at toml.io")
+
+
+def _syntax(said: str, text: str) -> tuple[int, int, str]:
+    """Take line, column and sentence out of what `tomllib` says."""
+    match = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", said)
+    if match is None:
+        return 1, 1, said
+    what = match[1][:1].lower() + match[1][1:]
+    if match[2]:
+        return int(match[2]), int(match[3]), what
+    lines = text.rstrip("\n").split("\n")
+    return len(lines), len(lines[-1]) + 1, f"{what}: the file ends here"
+
+
+# -------------------------------------------------------------------- to TOML
+
+
+def _key(name: object) -> str:
+    text = str(name)
+    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else _basic_string(text)
 
 
 def _toml(value: object) -> str:

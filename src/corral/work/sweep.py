@@ -1,19 +1,24 @@
 """Which tasks does a command name? All combinations of its axes, computed one at a time.
 
-The first axis turns slowest, ``rep`` fastest. Nothing here is ever a list of all tasks.
+The first axis turns slowest, ``rep`` fastest; axes that turn together count as one. Of these rows
+a `Choice` keeps some: first the order, then what is wanted, then how many. Nothing here is ever a
+list of all tasks.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
-from corral.model.command import Listed
+from corral.model.command import Choice, Listed
+from corral.work.shuffle import Permutation
+from corral.work.where import Where
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from corral.model.command import Axis
+    from corral.model.command import Axis, Command
 
 
 class Row(NamedTuple):
@@ -27,30 +32,90 @@ class Row(NamedTuple):
 class Sweep:
     """The rows of a command, by index or in order."""
 
-    def __init__(self, axes: Sequence[Axis], reps: int) -> None:
-        self._axes = [_Column(axis) for axis in axes]
+    def __init__(
+        self,
+        axes: Sequence[Axis],
+        reps: int,
+        *,
+        together: Sequence[Sequence[str]] = (),
+        choice: Choice | None = None,
+    ) -> None:
+        choice = choice or Choice()
+        self._dimensions = _dimensions(axes, together)
         self._reps = reps
-        self._length = reps
-        for column in self._axes:
-            self._length *= column.length
+        self._all = reps * prod(dimension.length for dimension in self._dimensions)
+        self._order = None if choice.shuffle is None else Permutation(self._all, choice.shuffle)
+        names = [axis.name for axis in axes]
+        self._where = Where(choice.where, names) if choice.where else None
+        self._limit = self._all if choice.limit is None else min(choice.limit, self._all)
+        self._chosen: int | None = None if self._where else self._limit
+        self._ends: dict[int, Row] = {}  # first and last row, once the expression was asked
+
+    @classmethod
+    def of(cls, command: Command, *, reps: int | None = None) -> Sweep:
+        """Give the rows that a command names."""
+        return cls(
+            command.axes,
+            command.reps if reps is None else reps,
+            together=command.together,
+            choice=command.choice,
+        )
+
+    @property
+    def combinations(self) -> int:
+        """How many rows there are before the choice."""
+        return self._all
 
     def __len__(self) -> int:
-        return self._length
+        """Count the rows; one pass over them where only the expression can tell."""
+        if self._chosen is None:
+            self._chosen = 0
+            last: Row | None = None
+            for last in self:
+                self._ends.setdefault(0, last)
+                self._chosen += 1
+            if last is not None:
+                self._ends[self._chosen - 1] = last
+        return self._chosen
 
     def __getitem__(self, index: int) -> Row:
-        """Give a row in O(axes)."""
-        if not 0 <= index < self._length:
+        """Give a row in O(axes); with an expression in one pass up to it."""
+        if self._where is not None:
+            found = self._ends.get(index)
+            if found is None and index >= 0:
+                found = next(islice(self, index, None), None)
+            if found is None:
+                raise IndexError(index)
+            return found
+        if not 0 <= index < self._limit:
             raise IndexError(index)
-        setting, rep = divmod(index, self._reps)
-        values, k = _pick(self._axes, setting)
-        return Row(values, rep + 1, k)
+        return self._row(index)
 
     def __iter__(self) -> Iterator[Row]:
-        return self.rows(0, self._length)
+        if self._where is None:
+            return self.rows(0, self._limit)
+        return islice(filter(self._where, self._rows(0, self._all)), self._limit)
 
     def rows(self, start: int, stop: int) -> Iterator[Row]:
         """Give the rows from ``start`` up to and without ``stop``."""
-        if start >= stop or not self._length:
+        if self._where is not None:
+            return islice(self, start, max(start, stop))
+        return self._rows(start, min(stop, self._limit))
+
+    def _rows(self, start: int, stop: int) -> Iterator[Row]:
+        """Give rows in their order, wanted or not."""
+        if self._order is None:
+            return self._as_written(start, stop)
+        return map(self._row, range(start, stop))
+
+    def _row(self, index: int) -> Row:
+        place = index if self._order is None else self._order[index]
+        setting, rep = divmod(place, self._reps)
+        values, k = _pick(self._dimensions, setting)
+        return Row(values, rep + 1, k)
+
+    def _as_written(self, start: int, stop: int) -> Iterator[Row]:
+        if start >= stop or not self._all:
             return
         setting, rep = divmod(start, self._reps)
         left = stop - start
@@ -64,60 +129,83 @@ class Sweep:
 
     def _settings_from(self, index: int) -> Iterator[tuple[tuple[str, ...], int]]:
         """Give values and k of setting ``index`` and all after it; only the last axis turns fast."""
-        if not self._axes:
+        if not self._dimensions:
             yield (), 0
             return
-        *outer, inner = self._axes
+        *outer, inner = self._dimensions
         index, first = divmod(index, inner.length)
-        outer_length = prod(column.length for column in outer)
+        outer_length = prod(dimension.length for dimension in outer)
         for row in range(index, outer_length):
             values, k = _pick(outer, row)
             for place in range(first, inner.length):
-                text = inner.value(place)
-                yield (*values, text), k * inner.equal(text) + inner.occurrence(place)
+                own = inner.values(place)
+                yield values + own, k * inner.equal(own) + inner.occurrence(place)
             first = 0
 
 
-class _Column:
-    """An axis with what the sweep asks of it often."""
+class _Dimension:
+    """Axes that turn as one (mostly a single one), with what the sweep asks of them often."""
 
-    def __init__(self, axis: Axis) -> None:
-        self.length = len(axis)
-        self.value = axis.reader()
-        self._occurrences, self._equal = _occurrences(axis)
+    def __init__(self, axes: Sequence[Axis]) -> None:
+        self.length = len(axes[0])
+        self.values = _reader(axes)
+        self._occurrences, self._equal = self._repeats(axes)
 
     def occurrence(self, index: int) -> int:
-        """Say how often the value stood before."""
+        """Say how often the values stood before."""
         return self._occurrences[index] if self._occurrences else 0
 
-    def equal(self, text: str) -> int:
-        """Say how often a value stands in all: so k runs from 0 without holes."""
-        return self._equal[text] if self._equal else 1
+    def equal(self, values: tuple[str, ...]) -> int:
+        """Say how often values stand in all: so k runs from 0 without holes."""
+        return self._equal[values] if self._equal else 1
+
+    def _repeats(self, axes: Sequence[Axis]) -> tuple[list[int], dict[tuple[str, ...], int]]:
+        """Say of each place how often its values stood before, and in all; empty where all differ."""
+        for axis in axes:
+            if not isinstance(axis, Listed) or _all_differ(axis):
+                return [], {}
+        seen: dict[tuple[str, ...], int] = {}
+        found: list[int] = []
+        for index in range(self.length):
+            values = self.values(index)
+            found.append(seen.get(values, 0))
+            seen[values] = found[-1] + 1
+        return (found, seen) if len(seen) < self.length else ([], {})
 
 
-def _pick(columns: Sequence[_Column], index: int) -> tuple[tuple[str, ...], int]:
+def _reader(axes: Sequence[Axis]) -> Callable[[int], tuple[str, ...]]:
+    readers = [axis.reader() for axis in axes]
+    if len(readers) == 1:
+        read = readers[0]
+        return lambda index: (read(index),)
+    return lambda index: tuple([reader(index) for reader in readers])
+
+
+def _all_differ(axis: Listed) -> bool:
+    return not axis.counts and len(set(axis.values)) == len(axis.values)
+
+
+def _dimensions(axes: Sequence[Axis], together: Sequence[Sequence[str]]) -> list[_Dimension]:
+    by_name = {axis.name: axis for axis in axes}
+    groups = {names[0]: names for names in together}
+    inner = {name for names in together for name in names[1:]}
+    return [
+        _Dimension([by_name[name] for name in groups.get(axis.name, [axis.name])])
+        for axis in axes
+        if axis.name not in inner
+    ]
+
+
+def _pick(dimensions: Sequence[_Dimension], index: int) -> tuple[tuple[str, ...], int]:
     """Give values and k of a setting by its number, the last axis turning fastest."""
     places: list[int] = []
-    for column in reversed(columns):
-        index, place = divmod(index, column.length)
+    for dimension in reversed(dimensions):
+        index, place = divmod(index, dimension.length)
         places.append(place)
-    values: list[str] = []
+    values: tuple[str, ...] = ()
     k = 0
-    for column, place in zip(columns, reversed(places), strict=True):
-        text = column.value(place)
-        values.append(text)
-        k = k * column.equal(text) + column.occurrence(place)
-    return tuple(values), k
-
-
-def _occurrences(axis: Axis) -> tuple[list[int], dict[str, int]]:
-    """Say of each value how often it stood before, and in all; empty where all differ."""
-    values = axis.values if isinstance(axis, Listed) else ()
-    if len(set(values)) == len(values):
-        return [], {}
-    seen: dict[str, int] = {}
-    found: list[int] = []
-    for value in values:
-        found.append(seen.get(value, 0))
-        seen[value] = found[-1] + 1
-    return found, seen
+    for dimension, place in zip(dimensions, reversed(places), strict=True):
+        own = dimension.values(place)
+        values += own
+        k = k * dimension.equal(own) + dimension.occurrence(place)
+    return values, k

@@ -111,7 +111,7 @@ select sha256, size, mode from value_input where run_id = ?1 and generation = ?2
 
 -- task_of_keys --
 -- Those of the keys (a JSON list) that the generation has.
-select t.key, t.id, t.state, t.input_digest, t.accepted
+select t.key, t.id, t.state, t.input_digest, t.accepted, t.position
 from json_each(?3) j cross join task t  -- cross: SQLite keeps this order, and uses the index
 where t.run_id = ?1 and t.generation = ?2 and t.key = j.value
 
@@ -332,6 +332,11 @@ update attempt set state = 'ended', outcome = 'accepted', digest = ?2, slot = ?3
     message = ?5, started = ?6, ended = ?7, seconds = ?8, cpu_s = ?9, peak_kb = ?10
 where id = ?1 and (state in ('leased', 'running') or outcome = 'lost')
 
+-- attempt_progress --
+-- The last line it wrote of its progress: ticket, incarnation, line.
+update attempt set progress = ?3
+where ticket = ?1 and incarnation = ?2 and state in ('leased', 'running') and progress != ?3
+
 -- attempts_live_of_task --
 -- How many attempts of the task are under way, other than ?2.
 select count(*) from attempt where task_id = ?1 and id != ?2
@@ -367,6 +372,10 @@ where id = ?1 and state = 'active'
 -- It has failed for good: id, reason, failures to charge.
 update task set state = 'failed', reason = ?2, charged = charged + ?3
 where id = ?1 and state in ('active', 'waiting')
+
+-- task_skip --
+-- Its program says that there is nothing to do for it: id, reason.
+update task set state = 'skipped', reason = ?2 where id = ?1 and state in ('active', 'waiting')
 
 -- runs_waiting --
 -- Runs that have something to hand out to a host, those with least under way first.
@@ -451,10 +460,10 @@ select g.typical_s, g.successes, r.options, r.trusted from run r
 join generation g on g.run_id = r.id and g.number = ?2 where r.id = ?1
 
 -- output_put --
--- attempt_id, stdout, its size and sha256, stderr, its size and sha256.
+-- attempt_id, stdout, its size and sha256, stderr, its size and sha256, CORRAL_RESULT.
 insert into output (attempt_id, stdout, stdout_size, stdout_sha256, stderr, stderr_size,
-                    stderr_sha256)
-values (?1, ?2, ?3, ?4, ?5, ?6, ?7) on conflict do nothing
+                    stderr_sha256, result)
+values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) on conflict do nothing
 
 -- file_put --
 -- attempt_id, n, name, size, sha256, mode.
@@ -627,20 +636,22 @@ select k from task where id = ?1
 -- attempts_of_task --
 -- All attempts of a task, the first first.
 select a.ticket, t.number, a.number, a.reason, h.name, a.slot, a.state, a.outcome, a.kind, a.exit,
-    a.signal, a.message, a.leased, a.started, a.ended, a.seconds, a.cpu_s, a.peak_kb
+    a.signal, a.message, a.leased, a.started, a.ended, a.seconds, a.cpu_s, a.peak_kb,
+    a.progress
 from attempt a join task t on t.id = a.task_id join host h on h.id = a.host_id
 where a.task_id = ?1 order by a.number
 
 -- attempts_of_run --
 -- All attempts of a generation in the order of tasks and attempts.
 select a.ticket, t.number, a.number, a.reason, h.name, a.slot, a.state, a.outcome, a.kind, a.exit,
-    a.signal, a.message, a.leased, a.started, a.ended, a.seconds, a.cpu_s, a.peak_kb
+    a.signal, a.message, a.leased, a.started, a.ended, a.seconds, a.cpu_s, a.peak_kb,
+    a.progress
 from task t join attempt a on a.task_id = t.id join host h on h.id = a.host_id
 where t.run_id = ?1 and t.generation = ?2 order by t.number, a.number
 
 -- attempts_running --
--- What runs now: ticket, task's number, host, when it started, incarnation, slot.
-select a.ticket, t.number, h.name, coalesce(a.started, a.leased), a.incarnation, a.state
+-- What runs now: ticket, task's number, host, when it started, incarnation, state, progress.
+select a.ticket, t.number, h.name, coalesce(a.started, a.leased), a.incarnation, a.state, a.progress
 from attempt a join task t on t.id = a.task_id join host h on h.id = a.host_id
 where t.run_id = ?1 and a.state in ('leased', 'running') order by a.id
 
@@ -648,7 +659,7 @@ where t.run_id = ?1 and a.state in ('leased', 'running') order by a.id
 -- Tasks with what they left, in the order of the latest command: run_id, generation, 1 = also those it does not name.
 select t.number, t.position, t.params, t.rep, t.state, t.reason, a.ticket, a.number, h.name, a.exit,
     a.signal, a.kind, a.outcome, a.seconds, a.peak_kb,
-    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id
+    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, o.result, a.id
 from task t
 left join attempt a on a.id = coalesce(t.accepted,
     (select max(x.id) from attempt x where x.task_id = t.id))
@@ -661,7 +672,7 @@ order by t.position is null, t.position, t.number
 -- The same of one task.
 select t.number, t.position, t.params, t.rep, t.state, t.reason, a.ticket, a.number, h.name, a.exit,
     a.signal, a.kind, a.outcome, a.seconds, a.peak_kb,
-    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id
+    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, o.result, a.id
 from task t
 left join attempt a on a.id = coalesce(t.accepted,
     (select max(x.id) from attempt x where x.task_id = t.id))

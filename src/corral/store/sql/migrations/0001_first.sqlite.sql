@@ -154,6 +154,7 @@ create table attempt (
     exit integer,
     signal integer,
     message text not null default '',
+    progress text not null default '',      -- the last line it wrote to CORRAL_PROGRESS
     kill integer not null default 0,        -- asked for: the next reply says so
     leased real not null,
     started real,
@@ -177,7 +178,8 @@ create table output (
     stdout_sha256 text not null default '',
     stderr blob not null default x'',
     stderr_size integer not null default 0,
-    stderr_sha256 text not null default ''
+    stderr_sha256 text not null default '',
+    result text not null default ''         -- what it wrote to CORRAL_RESULT: JSON, or k=v lines
 );
 
 create table file (

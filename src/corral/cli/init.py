@@ -1,0 +1,126 @@
+"""``corral init``: writes a run file to begin with, or the one that repeats a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from corral.cli import output
+from corral.cli.output import talk
+from corral.engine import queries
+from corral.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EVERYTHING = """\
+# What `corral run FILE` runs; `corral check FILE` says what it means. Keys with a # are as they
+# would be without it, or an example.
+
+# One text is a shell line, a list is a program and its arguments: ["./sim", "-T", "{T}"].
+run = "echo {T} {L} {rep}"
+
+# Replicates of every setting: {rep} is 1..N.
+reps = 2
+
+# Instead of `run`: a file with a command on each line; with counts they may begin with "10x".
+#commands = "commands.txt"
+#counts = true
+
+# ---- which combinations
+
+# Take first with first, second with second, instead of all combinations.
+#zip = true
+# Only those for which this holds.
+#where = "T*L < 100"
+# Another order: true, or a number for an order of its own; and only the first so many.
+#shuffle = true
+#limit = 1000
+
+# ---- how tasks run
+
+# The run's name; else that of this file. Where results go; else results/NAME.
+#name = "sweep"
+#out = "results/sweep"
+# Kill a task after: 90 (seconds), "5m", "1h".
+#timeout = "1h"
+# How often a failed task is given out again.
+#retries = 2
+# Tasks at once on each host; else one a core.
+#slots = 4
+# What runs a shell line.
+#shell = "/bin/bash"
+# Run in this folder instead of one of the task's own; nothing is shipped then.
+#here = true
+
+# ---- files
+
+# Ship files, folders, patterns beside the program, which travels by itself.
+#push = ["config.yaml"]
+# Bring files home and require them, as {>out.txt} in the command.
+#outputs = ["out.txt"]
+
+# ---- other ways to give values
+
+# Settings from a table: CSV, TSV, JSON Lines; its columns are parameters.
+#params = "settings.csv"
+# Braces of `run` are axes too, though values stand below.
+#axes = true
+# No brace means anything, only this text stands for the value.
+#plain = true
+#mark = "VALUE"
+# What `-` and `{@-}` stand for.
+#stdin = "one\\ntwo\\n"
+
+# What exit codes mean beside failure: again, skip, fatal.
+#exit_codes = { 99 = "again", 77 = "skip", 3 = "fatal" }
+
+# The values: a range, a list, a pattern of files "data/*.txt", lines "@list.txt"; or a list.
+[sweep]
+T = "1..5:.5"
+L = [16, 32, 64]
+
+# Files that are made for each task from jinja2 templates.
+#[inputs]
+#"run.yaml" = "run.yaml.j2"
+
+# Values for {1}, {2}, …, as behind ::: and ::::; linked = first with first.
+#[[source]]
+#values = ["a", "b"]
+#[[source]]
+#file = "list.txt"
+#linked = true
+"""
+
+
+@output.verb("init")
+@click.argument("file", required=False)
+@click.option("--from-run", "run", metavar="RUN", help="Write the file that repeats this run.")
+@click.option("--force", is_flag=True, help="Write over a file that is there.")
+def command(file: str | None, *, run: str | None, force: bool) -> None:
+    """Write a run file with every key and a comment to FILE (job.toml); ``-`` prints it.
+
+    With --from-run, write the file that repeats RUN (to NAME.toml, if no FILE is named).
+    """
+    here = output.here()
+    if run is None:
+        _write(here, file or "job.toml", EVERYTHING, force=force)
+        return
+    with output.client().reader() as reader:
+        found = queries.find_run(reader, run)
+        text = queries.source(reader, found.id)
+    _write(here, file or f"{found.name}.toml", text, force=force)
+    if found.folder != str(here):
+        talk(f"its paths are meant from {found.folder}: run it there")
+
+
+def _write(here: Path, name: str, text: str, *, force: bool) -> None:
+    if name == "-":
+        click.echo(text, nl=False)
+        return
+    path = here / name
+    if path.exists() and not force:
+        raise UsageError(f"{name}: is there already", hint="another name, or --force")
+    path.write_text(text, encoding="utf-8")
+    talk(f"{name} is written; corral check {name}, then corral run {name}")

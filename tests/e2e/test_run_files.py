@@ -1,0 +1,140 @@
+"""Run files: errors as a compiler gives them, ``check``, ``init``."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from corral.cli.init import EVERYTHING
+from corral.work import runfile
+
+if TYPE_CHECKING:
+    from tests.support.corral import Corral
+
+
+def test_all_errors_come_at_once_with_line_column_caret_and_way_out(corral: Corral) -> None:
+    corral.write(
+        "job.toml",
+        'run = "echo {T}"\nrep = 3\nexit_codes = { 77 = "skp" }\n\n[sweep]\nT = true\n',
+    )
+    said = corral("check", "job.toml", code=2).stderr
+    assert said == (
+        "corral: job.toml:2:1: unknown key `rep`\n"
+        "  rep = 3\n"
+        "  ^^^ did you mean `reps`?\n"
+        'job.toml:3:16: exit code 77 must mean one of "again", "skip", "fatal"\n'
+        '  exit_codes = { 77 = "skp" }\n'
+        '                 ^^ did you mean "skip"?\n'
+        "job.toml:6:1: `T` in [sweep] must be values\n"
+        "  T = true\n"
+        '  ^ T = "1..5:.5" or T = [1, 2]\n'
+        "  try: 3 errors; nothing was started\n"
+    )
+    assert corral("run", "job.toml", code=2).stderr == said
+
+
+def test_values_that_are_none_are_errors_of_their_lines(corral: Corral) -> None:
+    corral.write(
+        "job.toml",
+        'params = "nosuch.csv"\nrun = "echo {T} {f}"\n[sweep]\nT = "1..5:0"\nf = "nosuch/*.txt"\n',
+    )
+    said = corral("run", "job.toml", code=2).stderr
+    assert "job.toml:1:1: nosuch.csv: cannot be read" in said
+    assert "job.toml:4:1: {1..5:0}: a step of 0 never arrives" in said
+    assert "job.toml:5:1: {nosuch/*.txt} matches no file" in said
+    assert not (corral.folder / ".corral").exists()
+
+
+def test_an_error_in_the_command_points_into_the_file(corral: Corral) -> None:
+    corral.write("job.toml", '# a job\nrun = "echo {T} {tmep}"\nsweep = {T = 1, temp = 2}\n')
+    lines = corral("check", "job.toml", code=2).stderr.splitlines()
+    assert lines[:3] == [
+        "corral: job.toml:2:17: {tmep} is not known",
+        '  run = "echo {T} {tmep}"',
+        "                  ^ did you mean {temp}?; {{tmep}} keeps it as text",
+    ]
+    corral.write("job.toml", 'run = "echo {T}"\nwhere = "T < t"\nsweep.T = "1..3"\n')
+    assert "job.toml:2:14: --where: t is not known" in corral("check", code=2).stderr
+
+
+def test_templates_are_checked_each(corral: Corral) -> None:
+    corral.write("a.j2", "{{ nosuch }}")
+    corral.write("job.toml", 'run = "cat a b"\n[inputs]\na = "a.j2"\nb = "missing.j2"\n')
+    said = corral("check", code=2).stderr
+    assert "job.toml:3:1: a.j2:1: nosuch is not known" in said
+    assert "job.toml:4:1: missing.j2: cannot be read" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("run = x\nreps = [1,\n", ["job.toml:1:7: invalid value", "job.toml:2:"]),
+        ('run = "echo\n', ["job.toml:1:12:"]),
+        ('run = "a"\nrun = "b"\n', ["job.toml:2:"]),
+        ("[sweep\n", ["job.toml:1:7"]),
+        ('run = "a"\nsweep = [1\n', ["job.toml:2:11: unclosed array: the file ends here"]),
+    ],
+)
+def test_what_is_no_toml_is_shown_where_it_is_not(
+    corral: Corral, text: str, said: list[str]
+) -> None:
+    corral.write("job.toml", text)
+    found = corral("check", code=2).stderr
+    for line in said:
+        assert line in found
+    assert "^" in found
+
+
+def test_a_right_file_is_shown_as_it_is_meant(corral: Corral) -> None:
+    corral.write("job.toml", 'run = "echo {T} {rep}"\nreps = 2\nsweep.T = "1..3"\n')
+    assert "job: 6 tasks = T (1..3: 3) x 2 replicates" in corral("check").stderr
+    assert corral.json("check")["tasks"] == 6
+    assert not (corral.folder / ".corral").exists()
+
+
+def test_check_knows_what_stdin_would_be(corral: Corral) -> None:
+    corral.write("job.toml", 'run = "echo {@-}"\nstdin = "a\\nb\\n"\n')
+    assert corral.json("check")["tasks"] == 2
+    corral("run", "job.toml", stdin="something else")
+    assert corral.output("job") == "a\nb\n"
+
+
+def test_init_writes_a_file_that_runs_and_never_over_another(corral: Corral) -> None:
+    corral("init")
+    assert "job: 54 tasks" in corral("check").stderr
+    assert "is there already" in corral("init", code=2).stderr
+    corral("init", "--force")
+    corral("run", "job.toml")
+    assert len(corral.output("job").splitlines()) == 54
+
+
+def test_init_names_every_key_and_every_example_in_it_is_right() -> None:
+    for key in runfile.KEYS:
+        assert re.search(rf"(?m)^#?\[*{key}\b", EVERYTHING), key
+    for example in re.findall(r"(?m)^#([a-z_]+ = .*)$", EVERYTHING):
+        if not example.startswith(("values", "file", "linked")):
+            runfile.load(f'run = "echo"\n{example}\n', path="job.toml")
+    tables = EVERYTHING[EVERYTHING.index("#[inputs]") :]
+    runfile.load('run = "echo"\n' + re.sub(r"(?m)^#(?! )", "", tables), path="job.toml")
+
+
+def test_init_from_a_run_writes_what_repeats_it(corral: Corral) -> None:
+    corral("run", "-r2", "--where", "n > 1", "--name", "it", "echo {n=1..3} {rep}")
+    corral("init", "--from-run", "it")
+    again = corral("run", "it.toml")
+    assert "4 kept, nothing to do" in again.stderr
+    assert (
+        corral("init", "--from-run", "it", "-").stdout
+        == (corral.results("it") / "run.toml").read_text()
+    )
+    assert "no run" in corral("init", "--from-run", "nosuch", code=2).stderr
+
+
+def test_the_page_names_every_key() -> None:
+    from pathlib import Path
+
+    page = (Path(__file__).parents[2] / "docs" / "run-file.md").read_text(encoding="utf-8")
+    for key in runfile.KEYS:
+        assert re.search(rf"`\[*{key}\b", page), key
