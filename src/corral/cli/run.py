@@ -16,6 +16,7 @@ from corral.cli.follow import Wish, follow, start_detached, summary
 from corral.cli.hostflags import hosts_options, selected
 from corral.cli.output import talk
 from corral.cli.preview import preview
+from corral.cli.stream import Stream
 from corral.client import Client
 from corral.errors import MasterError, UsageError
 from corral.model.base import Frozen
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from corral.work.command import Parsed
 
 F = TypeVar("F", bound=Frozen)
+
 START_S = 20.0  # a master in the background is there within a fraction of it
 MOST_TASKS = 10**9  # of one run; more is a slip of the keyboard
 ASK_ABOVE = 1_000_000  # tasks; so many are asked for once more on a terminal
@@ -133,11 +135,18 @@ class Asked(Frozen, frozen=True, kw_only=True):
     help="Running tasks end as they would (finish), or are killed after 30 min.",
 )
 @click.option("--no-twins", is_flag=True, help="Never try a late task on a second host.")
+@click.option(
+    "--check", "checks", multiple=True, metavar="CHECK",
+    help="What a result must pass: nonempty, lines=N, matches=REGEX, json, size>=N, ./check.py.",
+)  # fmt: skip
+@click.option("--collect", metavar="RULE", help="How output.txt is made; else concat.")
 @click.option("--env", "env", multiple=True, metavar="NAME[=V]", help="Set a variable for tasks.")
 @click.option("--shell", metavar="PATH", help="Runs a shell line; else /bin/sh.")
 @click.option("--fresh", is_flag=True, help="Start everything again, even what is done.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would run; start nothing.")
 @click.option("-d", "--detach", is_flag=True, help="Print the run's id and go; it goes on.")
+@click.option("--stream", is_flag=True, help="Print what tasks print, each as its result comes.")
+@click.option("--tag", is_flag=True, help="As --stream, each line led by its task's number.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors and results.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output.json_option
@@ -155,6 +164,8 @@ def command(
     yes: bool,
     as_json: bool,
     fresh: bool,
+    stream: bool,
+    tag: bool,
     **given: object,
 ) -> None:
     """Run a command once for every combination of the values in its braces.
@@ -170,6 +181,11 @@ def command(
     One word is a shell line; several are a program and its arguments. Options end at the first
     word. The same command again runs only what is missing or failed.
     """
+    if (stream or tag) and (as_json or detach):
+        other = "--json" if as_json else "--detach"
+        raise UsageError(
+            "--stream prints what tasks print, and nothing else", hint=f"leave {other} out"
+        )
     here = output.here()
     folder = RealFolder(here)
     hosts = selected(flags) or (LOCAL_SPEC,)
@@ -179,6 +195,7 @@ def command(
     parsed = _understood(asked, folder)
     if folder.stdin is not None:
         asked = _replace(asked, {"file": _replace(asked.file, {"stdin": folder.stdin.decode()})})
+    parsed = _with_checks(parsed, asked.file, folder)
     ship = list(dict.fromkeys((*parsed.ship, *folder.pushed(asked.file.push))))
     if asked.file.here:
         ship = []
@@ -200,8 +217,29 @@ def command(
     if detach:
         _detach(state, submission, as_json=as_json, quiet=quiet)
         return
-    code, run = follow(state, Wish(submission=submission, quiet=quiet))
-    ctx.exit(ending.tell(state, run, code, quiet=quiet, as_json=as_json))
+    printer = Stream(state.blobs, tag=tag) if stream or tag else None
+    code, run = follow(state, Wish(submission=submission, quiet=quiet, stream=printer))
+    streamed = printer is not None
+    ctx.exit(ending.tell(state, run, code, quiet=quiet, as_json=as_json, streamed=streamed))
+
+
+def _with_checks(parsed: Parsed, file: RunFile, folder: RealFolder) -> Parsed:
+    """Put the checks into the command, seen to be such as can be carried out.
+
+    Raises:
+        UsageError: One cannot.
+    """
+    if not file.check:
+        return parsed
+    from corral.master.collector import outputs_of
+    from corral.results import checks, content, program
+
+    for check in map(checks.read, file.check):
+        if check.kind == "program":
+            program.check_there(check.text, str(folder.root))
+        elif check.of not in (content.STDOUT, content.STDERR):
+            content.check_declared(outputs_of(parsed.command), check.of)
+    return _replace(parsed, {"command": _replace(parsed.command, {"checks": file.check})})
 
 
 def _understood(asked: Asked, folder: RealFolder) -> Parsed:
@@ -275,6 +313,7 @@ def _asked(
             "axes",
             "plain",
             "mark",
+            "collect",
         )
         if (value := given[key]) is not None
     }
@@ -289,9 +328,11 @@ def _asked(
             "exit_codes": file.exit_codes | _exit_codes(given["exit_codes"]),  # type: ignore[arg-type]
             "push": (*file.push, *given["push"]),  # type: ignore[misc]
             "outputs": (*file.outputs, *given["outputs"]),  # type: ignore[misc]
+            "check": tuple(dict.fromkeys((*file.check, *given["checks"]))),  # type: ignore[misc]
         },
     )
     _check_numbers(file)
+    _check_collecting(file, folder)
     name = file.name or natural
     if identity.safe_name(name) != name:
         raise UsageError(
@@ -382,6 +423,16 @@ def _patience(heartbeat: str | None, lost_after: str | None) -> dict[str, Any]:
     return found
 
 
+def _check_collecting(file: RunFile, folder: RealFolder) -> None:
+    """See now that results can be collected as asked, not after the last task."""
+    from corral.results import program, rules
+
+    if file.collect is not None:
+        rule = rules.read(file.collect)
+        if rule.kind == "program":
+            program.check_there(rule.program, str(folder.root))
+
+
 def _declared(params: Sequence[str]) -> dict[str, str]:
     declared: dict[str, str] = {}
     for param in params:
@@ -440,6 +491,7 @@ def _submission(
             **_patience(asked.heartbeat, asked.lost_after),
             out=str(out),
             out_given=file.out is not None,
+            collect=file.collect or "concat",
             add_env=asked.add_env,
             exit_codes=file.exit_codes,
         ),

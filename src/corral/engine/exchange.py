@@ -187,7 +187,7 @@ def _settle(tx: Tx, fresh: Sequence[tuple[Known, Report]], parts: Parts, now: fl
     }
     for attempt, report in fresh:
         part = shapes[attempt.run, attempt.generation]
-        checked = part.declares
+        checked = part.checked
         plain = report.ended == "exited" and report.exit == 0 and not checked
         if plain and attempt.counts and attempt.state != "ended" and attempt.task not in tasks:
             quick.append((attempt, report))
@@ -239,7 +239,7 @@ def _settle_one(tx: Tx, attempt: Known, report: Report, part: Part, *, now: floa
         case "exited" | "failed":
             if kind is not None:
                 _settle_failure(tx, attempt, report, kind, _meaning(report, part), now=now)
-            elif part.declares:
+            elif part.checked:
                 tx.tell("judge")
             else:
                 judge.accept(tx, attempt, now)

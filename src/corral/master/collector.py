@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from corral.model.attempt import Attempt
+    from corral.model.command import Command
     from corral.model.run import Run
     from corral.model.task import Captured, Result, ResultFile
     from corral.store.base import Reader, Store
@@ -31,19 +32,17 @@ class RunSource:
         shape = queries.generation(reader, run)
         self.names = shape.names
         self.reps = run.options.reps
+        self.folder = run.folder
+        self.code = queries.code(reader, run)
         self.rule = run.options.collect
         self.source = queries.source(reader, run.id)
-        self.outputs = tuple(
-            collect.OutputTemplate(
-                text=mark_text(mark),
-                names=frozenset(part.name for part in mark.pattern if isinstance(part, Ref)),
-            )
-            for mark in shape.command.marks
-            if mark.kind == "out"
-        )
+        self.outputs = outputs_of(shape.command)
 
     def results(self) -> Iterator[Result]:
         return queries.results(self._reader, self._run, everything=self._everything)
+
+    def printed(self) -> Iterator[tuple[int, bytes, int, str]]:
+        return queries.printed(self._reader, self._run, everything=self._everything)
 
     def attempts(self) -> Iterator[Attempt]:
         return queries.attempts(self._reader, self._run)
@@ -54,6 +53,9 @@ class RunSource:
     def open_file(self, file: ResultFile) -> BinaryIO:
         return self._blobs.open(file.sha256)
 
+    def path(self, sha256: str) -> str:
+        return str(self._blobs.path(sha256).absolute())
+
 
 def collect_run(
     store: Store, blobs: Blobs, run: Run, *, everything: bool = False
@@ -62,6 +64,18 @@ def collect_run(
     with store.reader() as reader:
         source = RunSource(reader, blobs, run, everything=everything)
         return collect.collect(source, Path(run.options.out))
+
+
+def outputs_of(command: Command) -> tuple[collect.OutputTemplate, ...]:
+    """List what a command declares."""
+    return tuple(
+        collect.OutputTemplate(
+            text=mark_text(mark),
+            names=frozenset(part.name for part in mark.pattern if isinstance(part, Ref)),
+        )
+        for mark in command.marks
+        if mark.kind == "out"
+    )
 
 
 def mark_text(mark: Mark) -> str:

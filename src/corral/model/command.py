@@ -173,6 +173,7 @@ class Command(Frozen, frozen=True, kw_only=True):
     templates: tuple[Template, ...] = ()
     reps: int = 1
     here: bool = False  # runs in the folder of the command
+    checks: tuple[str, ...] = ()  # that a result must pass, as typed
 
     @property
     def names(self) -> tuple[str, ...]:

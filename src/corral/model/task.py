@@ -70,11 +70,13 @@ class Result(Frozen, frozen=True, kw_only=True):
     kind: Kind | None
     outcome: Outcome | None
     seconds: float | None
+    cpu_s: float | None = None
     peak_kb: int | None
     stdout: Captured
     stderr: Captured
     told: str = ""  # what it wrote to CORRAL_RESULT: JSON, or k=v lines
     files: tuple[ResultFile, ...] = ()
+    said: bytes = b""  # what it wrote to CORRAL_RESULT; small
 
 
 class TaskDetail(Frozen, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ def skeleton(command: Command) -> str:
     """Write what makes a command this run: not values, hosts, replicates or limits."""
     words = ["".join(_cut(part) for part in word) for word in command.words]
     inputs = sorted(f"{template.path}={template.source}" for template in command.templates)
+    checks = {"checks": sorted(command.checks)} if command.checks else {}
     return json.dumps(
         ({"inputs": inputs} if inputs else {})
         | {
@@ -38,6 +39,7 @@ def skeleton(command: Command) -> str:
             "outputs": sorted(_cut(mark) for mark in command.outputs),
             "shell": command.shell if command.form == "line" else "",
             "here": command.here,
+            **checks,
         },
         sort_keys=True,
         ensure_ascii=False,

@@ -63,6 +63,8 @@ class RunFile(Frozen, frozen=True, kw_only=True):
     out: str | None = None
     inputs: dict[str, str] = msgspec.field(default_factory=dict)  # a task's file, its template
     exit_codes: dict[int, ExitMeaning] = msgspec.field(default_factory=dict)
+    check: tuple[str, ...] = ()
+    collect: str | None = None
 
     @property
     def ways(self) -> Ways:
@@ -177,7 +179,7 @@ def _file(found: Mapping[str, Any]) -> RunFile:
                 values[key] = str(value)
             case "shuffle":
                 values[key] = (SHUFFLE if value else None) if isinstance(value, bool) else value
-            case "params":
+            case "params" | "check":
                 values[key] = (value,) if isinstance(value, str) else tuple(value)
             case "source":
                 values[key] = tuple(_source(source) for source in value)
@@ -277,6 +279,8 @@ _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "out": (_text, "a folder"),
     "inputs": (lambda value: isinstance(value, dict), "a table: [inputs]"),
     "exit_codes": (lambda value: isinstance(value, dict), 'a table: { 77 = "skip" }'),
+    "check": (lambda value: _text(value) or _texts(value), "a check, or a list of checks"),
+    "collect": (_text, "a collecting rule"),
 }
 KEYS = tuple(_KEYS)
 _SOURCE_KEYS: dict[str, tuple[Callable[[object], bool], str]] = {

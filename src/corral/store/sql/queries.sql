@@ -348,11 +348,24 @@ update attempt set kill = 1 where state in ('leased', 'running')
     and task_id in (select id from task where run_id = ?1 and state in ('active', 'failed'))
 
 -- attempts_to_judge --
--- Reported attempts that a check must see: id, command, shipped outputs are found by the caller.
+-- Reported attempts after ?1 that a check must see, unless it could not say three times.
 select a.id, t.run_id, t.generation, t.number, t.params, t.rep, t.k, a.ticket, h.name from attempt a
 join task t on t.id = a.task_id
 join host h on h.id = a.host_id
-where a.state = 'reported' and a.id > ?1 order by a.id limit ?2
+where a.state = 'reported' and a.id > ?1 and a.unjudged < 3 order by a.id limit ?2
+
+-- attempt_no_verdict --
+-- A check could not say.
+update attempt set unjudged = unjudged + 1 where id = ?1 and state = 'reported'
+
+-- attempts_give_up --
+-- Nobody waits for verdicts on a run's results, until it goes on.
+update attempt set unjudged = 3
+where state = 'reported' and task_id in (select id from task where run_id = ?1)
+
+-- attempt_given_up --
+-- Is it looked at no more, until the run goes on?
+select unjudged >= 3 from attempt where id = ?1
 
 -- task_lease --
 -- It is handed out: id.
@@ -570,9 +583,10 @@ update task set state = 'waiting', accepted = null, epoch = epoch + 1, reason = 
 where id in (select value from json_each(?1))
 
 -- run_live_attempts --
--- How many attempts of a run are under way.
+-- How many attempts of a run are under way; what no check can judge is not.
 select count(*) from attempt a join task t on t.id = a.task_id
-where t.run_id = ?1 and a.state in ('leased', 'running', 'reported')
+where t.run_id = ?1
+    and (a.state in ('leased', 'running') or (a.state = 'reported' and a.unjudged < 3))
 
 -- run_detach --
 -- It goes on without a follower.
@@ -656,29 +670,73 @@ from attempt a join task t on t.id = a.task_id join host h on h.id = a.host_id
 where t.run_id = ?1 and a.state in ('leased', 'running') order by a.id
 
 -- results --
--- Tasks with what they left, in the order of the latest command: run_id, generation, 1 = also those it does not name.
+-- Tasks with what they left, in the order of the latest command: run_id, generation, 1 = those that it
+-- does not name, by number. The index gives the order: nothing is sorted.
 select t.number, t.position, t.params, t.rep, t.state, t.reason, a.ticket, a.number, h.name, a.exit,
-    a.signal, a.kind, a.outcome, a.seconds, a.peak_kb,
-    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, o.result, a.id
+    a.signal, a.kind, a.outcome, a.seconds, a.cpu_s, a.peak_kb,
+    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, o.result, a.id,
+    exists (select 1 from file f where f.attempt_id = a.id)
 from task t
 left join attempt a on a.id = coalesce(t.accepted,
     (select max(x.id) from attempt x where x.task_id = t.id))
 left join output o on o.attempt_id = a.id
 left join host h on h.id = a.host_id
-where t.run_id = ?1 and t.generation = ?2 and (?3 or t.position is not null)
-order by t.position is null, t.position, t.number
+where t.run_id = ?1 and t.generation = ?2 and (t.position is null) = ?3
+order by t.position, t.number
+
+-- printed --
+-- Done tasks with their stdout alone, as `results`.
+select t.number, o.stdout, o.stdout_size, o.stdout_sha256
+from task t join output o on o.attempt_id = t.accepted
+where t.run_id = ?1 and t.generation = ?2 and t.state = 'done' and (t.position is null) = ?3
+order by t.position, t.number
 
 -- result_of_task --
 -- The same of one task.
 select t.number, t.position, t.params, t.rep, t.state, t.reason, a.ticket, a.number, h.name, a.exit,
-    a.signal, a.kind, a.outcome, a.seconds, a.peak_kb,
-    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, o.result, a.id
+    a.signal, a.kind, a.outcome, a.seconds, a.cpu_s, a.peak_kb,
+    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, o.result, a.id,
+    exists (select 1 from file f where f.attempt_id = a.id)
 from task t
 left join attempt a on a.id = coalesce(t.accepted,
     (select max(x.id) from attempt x where x.task_id = t.id))
 left join output o on o.attempt_id = a.id
 left join host h on h.id = a.host_id
 where t.id = ?1
+
+-- result_of_attempt --
+-- The same of one attempt, whatever became of it.
+select t.number, t.position, t.params, t.rep, t.state, t.reason, a.ticket, a.number, h.name, a.exit,
+    a.signal, a.kind, a.outcome, a.seconds, a.cpu_s, a.peak_kb,
+    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id,
+    exists (select 1 from file f where f.attempt_id = a.id)
+from attempt a join task t on t.id = a.task_id
+left join output o on o.attempt_id = a.id
+left join host h on h.id = a.host_id
+where a.id = ?1
+
+-- attempt_newest --
+-- The highest id so far.
+select coalesce(max(id), 0) from attempt
+
+-- attempts_open --
+-- What is under way, of any run.
+select id from attempt where state in ('leased', 'running', 'reported')
+
+-- attempts_after --
+-- Attempts with a higher id than ?1: id, run, outcome, when it ended.
+select a.id, t.run_id, a.outcome, a.ended from attempt a join task t on t.id = a.task_id
+where a.id > ?1 order by a.id limit ?2
+
+-- attempts_standing --
+-- The same of those in a JSON list of ids.
+select a.id, t.run_id, a.outcome, a.ended
+from json_each(?1) j cross join attempt a cross join task t
+where a.id = j.value and t.id = a.task_id
+
+-- attempt_of_task --
+-- The attempt of that number.
+select id from attempt where task_id = ?1 and number = ?2
 
 -- hosts --
 -- Every host with what it did: run_id (null: all).
