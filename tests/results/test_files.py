@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.errors import CorralError, UsageError
-from corral.results.collect import collect, collect_files
+from corral.results import gather, rules
+from corral.results.collect import collect
 from tests.results.test_collect import killed
 from tests.results.world import World
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from corral.model.task import ResultFile
+
+
+def collect_files(world: World, folder: Path) -> int:
+    return gather.into_folder(world, rules.read("files"), folder).files
 
 
 def found(folder: Path) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from corral.errors import CorralError, UsageError
 from corral.model.task import Captured
-from corral.results import blocks, collect, tagged
+from corral.results import blocks, gather, rules, tagged
 from tests.results.world import World
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ LINES = st.binary(max_size=40).map(lambda data: data.replace(b"x", b"\n"))
 
 def collected(world: World, rule: str) -> bytes:
     out = io.BytesIO()
-    collect.collect_as(world, rule, out)
+    gather.into_stream(world, rules.read(rule), out)
     return out.getvalue()
 
 
@@ -59,7 +59,7 @@ def test_only_done_tasks_are_in_it_in_their_order(world: World) -> None:
     world.task(stdout=b"b\n", number=2)
     assert collected(world, "concat") == b"c\nb\n"
     assert collected(world, "tagged") == b"3\tc\n2\tb\n"
-    assert collect.collect_as(world, "concat", io.BytesIO()) == 2
+    assert gather.into_stream(world, rules.read("concat"), io.BytesIO()).results == 2
 
 
 def test_concat_adds_no_newline_but_tagged_and_blocks_end_each_line(world: World) -> None:
@@ -118,7 +118,9 @@ def test_output_that_lost_bytes_is_no_output(world: World, tmp_path: Path) -> No
 def test_an_unknown_rule_names_the_known_ones(world: World) -> None:
     with pytest.raises(UsageError, match="no collecting rule 'zip'") as caught:
         collected(world, "zip")
-    assert caught.value.hint == "one of: concat, tagged, blocks"
+    assert caught.value.hint == (
+        "one of: concat, tagged, blocks, table, files, split=SIZE, ./PROGRAM"
+    )
 
 
 def test_nothing_captured_yields_nothing(world: World) -> None:

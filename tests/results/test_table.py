@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corral.results import table
+from corral.results import sheet, table
 from corral.results.collect import collect
 from tests.results.world import World
 
@@ -50,7 +50,7 @@ def test_a_hostile_value_comes_back(world: World, folder: Path, value: str) -> N
 @given(values=st.lists(st.text(st.characters(blacklist_categories=["Cs"])), min_size=1))
 def test_any_row_comes_back(values: list[str]) -> None:
     out = io.BytesIO()
-    table.Csv(out, [f"c{n}" for n in range(len(values))]).row(values)
+    sheet.Csv(out, [f"c{n}" for n in range(len(values))]).row(values)
     back = list(csv.reader(io.StringIO(out.getvalue().decode(), newline=""), strict=True))
     assert back[1] == values
 

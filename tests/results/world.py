@@ -27,6 +27,8 @@ class World:
     blobs: Path
     names: tuple[str, ...] = ()
     reps: int = 1
+    folder: str = ""
+    code: str = "c0de" * 16
     rule: str = "concat"
     source: str = 'run = "./sim"\n'
     outputs: tuple[OutputTemplate, ...] = ()
@@ -46,6 +48,9 @@ class World:
     def open_file(self, file: ResultFile) -> BinaryIO:
         self.opened.append(file.name)
         return (self.blobs / file.sha256).open("rb")
+
+    def path(self, sha256: str) -> str:
+        return str(self.blobs / sha256)
 
     def declares(self, *texts: str) -> World:
         """Declare outputs as typed in a mark: ``out-{T}.csv``."""
@@ -79,6 +84,7 @@ class World:
             "kind": None,
             "outcome": "accepted",
             "seconds": 1.5,
+            "cpu_s": 1.25,
             "peak_kb": 2048,
         }
         result = Result(

@@ -271,4 +271,4 @@ def test_output_is_kept_with_the_attempt(world: World) -> None:
     agent.say(ended(ticket, stdout=Stream(size=2, inline=b"1\n")))
     with world.store.reader() as reader:
         rows = reader.rows("results", 1, 1, 0)
-    assert rows[0][16] == b"1\n"
+    assert rows[0][17] == b"1\n"

@@ -88,6 +88,11 @@ class Asked(Frozen, frozen=True, kw_only=True):
     help="Running tasks end as they would (finish), or are killed after 30 min.",
 )
 @click.option("--no-twins", is_flag=True, help="Never try a late task on a second host.")
+@click.option(
+    "--check", "checks", multiple=True, metavar="CHECK",
+    help="What a result must pass: nonempty, lines=N, matches=REGEX, json, size>=N, ./check.py.",
+)  # fmt: skip
+@click.option("--collect", metavar="RULE", help="How output.txt is made; else concat.")
 @click.option("--env", "env", multiple=True, metavar="NAME[=V]", help="Set a variable for tasks.")
 @click.option("--shell", metavar="PATH", help="Runs a shell line; else /bin/sh.")
 @click.option("--fresh", is_flag=True, help="Start everything again, even what is done.")
@@ -193,7 +198,17 @@ def _asked(
             raise UsageError(f"--{key}: is empty", hint=f"leave --{key} out for the usual one")
     changes = {
         key: value
-        for key in ("reps", "here", "name", "out", "slots", "timeout", "retries", "shell")
+        for key in (
+            "reps",
+            "here",
+            "name",
+            "out",
+            "slots",
+            "timeout",
+            "retries",
+            "shell",
+            "collect",
+        )
         if (value := given[key]) is not None
     }
     file = _replace(file, changes)
@@ -203,9 +218,11 @@ def _asked(
             "sweep": file.sweep | _declared(given["params"]),  # type: ignore[arg-type]
             "push": (*file.push, *given["push"]),  # type: ignore[misc]
             "outputs": (*file.outputs, *given["outputs"]),  # type: ignore[misc]
+            "check": tuple(dict.fromkeys((*file.check, *given["checks"]))),  # type: ignore[misc]
         },
     )
     _check_numbers(file)
+    _check_collecting(file, folder)
     name = file.name or natural
     if identity.safe_name(name) != name:
         raise UsageError(
@@ -258,6 +275,16 @@ def _patience(heartbeat: str | None, lost_after: str | None) -> dict[str, Any]:
     if lost_after is not None:
         found["lost_after_s"] = seconds(lost_after)
     return found
+
+
+def _check_collecting(file: RunFile, folder: RealFolder) -> None:
+    """See now that results can be collected as asked, not after the last task."""
+    from corral.results import program, rules
+
+    if file.collect is not None:
+        rule = rules.read(file.collect)
+        if rule.kind == "program":
+            program.check_there(rule.program, str(folder.root))
 
 
 def _declared(params: Sequence[str]) -> dict[str, str]:
@@ -318,6 +345,7 @@ def _submission(
             **_patience(asked.heartbeat, asked.lost_after),
             out=str(out),
             out_given=file.out is not None,
+            collect=file.collect or "concat",
             add_env=asked.add_env,
         ),
         hosts=hosts,

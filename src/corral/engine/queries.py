@@ -82,6 +82,14 @@ def generation(reader: Reader, of: Run) -> Generation:
     )
 
 
+def code(reader: Reader, of: Run) -> str:
+    """Give the digest of the bytes that every task of the latest generation gets; "" of none."""
+    row = reader.row("generation_get", of.id, of.generation)
+    assert row is not None
+    digest, inputs, *_ = row
+    return digest if inputs != "[]" else ""
+
+
 def source(reader: Reader, run_id: RunId) -> str:
     """Give the text of the run file that repeats the run."""
     text: str = reader.value("run_source", run_id)
@@ -250,7 +258,7 @@ def _attempt(row: Row) -> Attempt:
 
 def _result(reader: Reader, row: Row) -> Result:
     (number, position, params, rep, state, reason, ticket, attempt, host, exit_code, signal, kind,
-     outcome, seconds, peak_kb, out_size, out, out_sha256, err_size, err, err_sha256,
+     outcome, seconds, cpu_s, peak_kb, out_size, out, out_sha256, err_size, err, err_sha256,
      attempt_id) = row  # fmt: skip
     files = () if attempt_id is None else reader.rows("files_of_attempt", attempt_id)
     return Result(
@@ -268,6 +276,7 @@ def _result(reader: Reader, row: Row) -> Result:
         kind=kind,
         outcome=outcome,
         seconds=seconds,
+        cpu_s=cpu_s,
         peak_kb=peak_kb,
         stdout=Captured(size=out_size or 0, inline=out or b"", sha256=out_sha256 or ""),
         stderr=Captured(size=err_size or 0, inline=err or b"", sha256=err_sha256 or ""),

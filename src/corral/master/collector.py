@@ -31,6 +31,8 @@ class RunSource:
         shape = queries.generation(reader, run)
         self.names = shape.names
         self.reps = run.options.reps
+        self.folder = run.folder
+        self.code = queries.code(reader, run)
         self.rule = run.options.collect
         self.source = queries.source(reader, run.id)
         self.outputs = tuple(
@@ -53,6 +55,9 @@ class RunSource:
 
     def open_file(self, file: ResultFile) -> BinaryIO:
         return self._blobs.open(file.sha256)
+
+    def path(self, sha256: str) -> str:
+        return str(self._blobs.path(sha256).absolute())
 
 
 def collect_run(

@@ -70,10 +70,12 @@ class Result(Frozen, frozen=True, kw_only=True):
     kind: Kind | None
     outcome: Outcome | None
     seconds: float | None
+    cpu_s: float | None = None
     peak_kb: int | None
     stdout: Captured
     stderr: Captured
     files: tuple[ResultFile, ...] = ()
+    said: bytes = b""  # what it wrote to CORRAL_RESULT; small
 
 
 class TaskDetail(Frozen, frozen=True, kw_only=True):

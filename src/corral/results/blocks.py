@@ -6,20 +6,20 @@ import json
 import re
 from typing import TYPE_CHECKING, BinaryIO
 
-from corral.results.source import chunks
-
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from corral.model.task import Result
     from corral.results.source import Source
 
 _PLAIN = re.compile(r"""[^\s"'\\\x00-\x1f\x7f]+""")
 
 
-def add(out: BinaryIO, source: Source, result: Result) -> None:
+def add(out: BinaryIO, source: Source, result: Result, data: Iterable[bytes]) -> None:
     """Append a block; its last line ends even if the task did not end it."""
     out.write(header(source, result).encode("utf-8", "surrogateescape"))
     last = b"\n"
-    for last in chunks(source, result.stdout):
+    for last in data:
         out.write(last)
     if not last.endswith(b"\n"):
         out.write(b"\n")

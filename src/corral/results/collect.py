@@ -1,56 +1,41 @@
 """Writes ``results/NAME``: what a user reads of a run, complete or so far.
 
 One pass over the attempts and one over the tasks, streamed: the memory grows with the number of
-declared files alone (about half a KB for each).
+declared files alone (about half a KB for each). By another rule, `corral.results.gather`.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import ExitStack, closing, suppress
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
-from corral.errors import CorralError, UsageError
+from corral.errors import CorralError
 from corral.model.base import Frozen
-from corral.results import blocks, concat, drafts, paths, table, tagged
+from corral.results import drafts, paths, rules, table, tagged
+from corral.results.content import Content
 from corral.results.files import Files
+from corral.results.gather import STREAMS, pieces, run_program
 from corral.results.index import Index, Record
+from corral.results.joined import Finder, said_by
 from corral.results.source import OutputTemplate, Source
 from corral.results.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
     from pathlib import Path
+    from types import TracebackType
 
     from corral.model.task import Result
-
-    AddResult = Callable[[BinaryIO, Source, Result], None]
+    from corral.results.gather import Pieces
+    from corral.results.rules import Rule
 
 __all__ = [
-    "RULES", "Collected", "OutputTemplate", "Refresher", "Source", "collect", "collect_as",
-    "collect_files", "remove",
+    "Collected", "OutputTemplate", "Refresher", "Source", "collect", "remove",
 ]  # fmt: skip
-
-RULES: dict[str, AddResult] = {"concat": concat.add, "tagged": tagged.add, "blocks": blocks.add}
-"""The rules that make one stream of all results."""
 
 REFRESH_MIN_S = 5.0  # between two refreshes: a person looks no more often
 REFRESH_SHARE = 20.0  # times the last refresh's time: at most 5 % goes into refreshing
-
-_FULL = "make room, then: corral collect"
-_DENIED = "see whose folder it is, or choose another place with -o"
-_IN_THE_WAY = "something else stands there: move it away, then: corral collect"
-_HINTS = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EACCES: _DENIED,
-    errno.EPERM: _DENIED,
-    errno.EROFS: _DENIED,
-    errno.EISDIR: _IN_THE_WAY,
-    errno.ENOTDIR: _IN_THE_WAY,
-    errno.EEXIST: _IN_THE_WAY,
-}
 
 
 class Collected(Frozen, frozen=True, kw_only=True):
@@ -107,23 +92,29 @@ def collect(source: Source, folder: Path) -> Collected:
         UsageError: There is no such collecting rule.
         CorralError: Something cannot be written, or is in the way; old files are kept.
     """
-    find_rule(source.rule)
+    rule = rules.read(source.rule)
+    finder = Finder(Content(source), rule.form) if rule.kind == "table" else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         drafts.sweep(folder)
-        tree_folder, prefix = folder / paths.FILES, f"{paths.FILES}/"
-        with closing(Index(folder)) as index, closing(Tree(tree_folder, index, prefix)) as tree:
+        with (
+            closing(Index(folder)) as index,
+            closing(Tree(folder / paths.FILES, index, f"{paths.FILES}/")) as tree,
+            closing(Tree(folder / paths.PARTS, index, f"{paths.PARTS}/")) as parts,
+        ):
             _claim_names(index)
             with drafts.replacing(folder / paths.RUN_FILE) as file:
                 file.write(source.source.encode("utf-8", "surrogateescape"))
             attempts, tried = _write_attempts(source, folder)
             files = Files(source, tree)
-            tally = _write_results(source, folder, tried, files)
+            with _Output(source, rule, parts, folder) as output:
+                tally = _write_results(source, folder, tried, files, output, finder)
             files.finish()
             index.save()
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise drafts.cannot_write(folder, error) from error
     files.check_refused()
+    output.check()
     return Collected(
         tasks=tally.tasks,
         done=tally.done,
@@ -137,49 +128,6 @@ def collect(source: Source, folder: Path) -> Collected:
     )
 
 
-def collect_as(source: Source, rule: str, out: BinaryIO) -> int:
-    """Write the results by a rule that makes one stream of them; gives their number.
-
-    Raises:
-        UsageError: There is no such rule.
-    """
-    add = find_rule(rule)
-    count = 0
-    for result in source.results():
-        if result.state == "done":
-            add(out, source, result)
-            count += 1
-    return count
-
-
-def collect_files(source: Source, folder: Path) -> int:
-    """Bring all declared files into a folder of their own; gives their number.
-
-    Raises:
-        UsageError: It is a results folder.
-        CorralError: Something cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        drafts.sweep(folder)
-        with closing(Index(folder)) as index, closing(Tree(folder, index, prefix="")) as tree:
-            if index.get(paths.RUN_FILE) is not None:
-                raise UsageError(
-                    f"{folder} holds a run's results already",
-                    hint=f"the files are in {folder / paths.FILES}; or choose another folder",
-                )
-            files = Files(source, tree)
-            for result in source.results():
-                if result.state == "done":
-                    files.add(result)
-            files.finish()
-            index.save()
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
-    files.check_refused()
-    return files.count
-
-
 def remove(folder: Path) -> None:
     """Remove what corral wrote into a results folder, and the folder if nothing else is in it.
 
@@ -189,32 +137,19 @@ def remove(folder: Path) -> None:
     if not folder.is_dir():
         return
     try:
-        tree_folder, prefix = folder / paths.FILES, f"{paths.FILES}/"
-        with closing(Index(folder)) as index, closing(Tree(tree_folder, index, prefix)) as tree:
-            tree.remove_unwanted()
+        with closing(Index(folder)) as index:
+            for below in (paths.FILES, paths.PARTS):
+                with closing(Tree(folder / below, index, f"{below}/")) as tree:
+                    tree.remove_unwanted()
             for name in paths.WRITTEN:
                 if index.get(name) is not None:
                     (folder / name).unlink(missing_ok=True)
         (folder / paths.INDEX).unlink(missing_ok=True)
-        for empty in (tree_folder, folder):
+        for empty in (folder / paths.FILES, folder / paths.PARTS, folder):
             with suppress(OSError):  # a user's own file keeps it
                 empty.rmdir()
     except OSError as error:
-        raise _cannot_write(folder, error) from error
-
-
-def find_rule(name: str) -> AddResult:
-    """Find a rule that makes one stream of all results.
-
-    Raises:
-        UsageError: There is none of that name.
-    """
-    found = RULES.get(name)
-    if found is None:
-        raise UsageError(
-            f"there is no collecting rule {name!r}", hint=f"one of: {', '.join(RULES)}"
-        )
-    return found
+        raise drafts.cannot_write(folder, error) from error
 
 
 def _claim_names(index: Index) -> None:
@@ -245,39 +180,118 @@ def _write_attempts(source: Source, folder: Path) -> tuple[int, table.HostsTried
     return count, tried
 
 
-def _write_results(source: Source, folder: Path, tried: table.HostsTried, files: Files) -> _Tally:
+def _write_results(
+    source: Source,
+    folder: Path,
+    tried: table.HostsTried,
+    files: Files,
+    output: _Output,
+    finder: Finder | None,
+) -> _Tally:
     """Write all that is made from the tasks, in one pass over them."""
-    add = find_rule(source.rule)
     tasks = done = failed = 0
     with ExitStack() as stack:
-        output, errors, missing, failed_file, results_file = (
+        errors, missing, failed_file, results_file = (
             stack.enter_context(drafts.replacing(folder / name))
-            for name in (paths.OUTPUT, paths.ERRORS, paths.MISSING, paths.FAILED, paths.RESULTS)
+            for name in (paths.ERRORS, paths.MISSING, paths.FAILED, paths.RESULTS)
         )
-        rows = table.Results(results_file, source.names)
+        rows = stack.enter_context(
+            closing(table.Results(results_file, source.names, folder=folder))
+        )
         failures = table.Failures(failed_file, source, tried)
         for result in source.results():
             tasks += 1
-            rows.add(result)
             if result.state == "done":
                 done += 1
-                add(output, source, result)
+                rows.add(result, _values(result, finder))
+                output.add(result)
                 files.add(result)
             else:
+                rows.add(result)
                 missing.write(f"{result.number}\t{result.state}\n".encode())
             if result.state == "failed":
                 failed += 1
                 failures.add(result)
             if result.state in ("done", "failed"):
                 tagged.add_errors(errors, source, result)
-        return _Tally(tasks=tasks, done=done, failed=failed, output_bytes=output.tell())
+        rows.finish()
+        output.finish()
+    return _Tally(tasks=tasks, done=done, failed=failed, output_bytes=output.size)
 
 
-def _cannot_write(folder: Path, error: OSError) -> CorralError:
-    named = [str(name) for name in (error.filename2, error.filename) if name is not None]
-    inside = [name for name in named if name.startswith(str(folder)) and not name.endswith(".part")]
-    shown = inside[0] if inside else folder
-    return CorralError(
-        f"{shown}: results cannot be written: {error.strerror or error}",
-        hint=_HINTS.get(error.errno or 0),
-    )
+def _values(result: Result, finder: Finder | None) -> Mapping[str, str]:
+    """Give the values of a task; of several rows the last one, as of several ``k=v``."""
+    if finder is None:
+        return said_by(result)
+    rows = finder.rows(result)
+    return rows[-1] if rows else table.NO_VALUES
+
+
+class _Output:
+    """``output.txt``, or ``output/`` if the rule makes many files."""
+
+    def __init__(self, source: Source, rule: Rule, parts: Tree, folder: Path) -> None:
+        self._source = source
+        self._rule = rule
+        self._parts = parts
+        self._path = folder / paths.OUTPUT
+        self._content = Content(source)
+        self._stack = ExitStack()
+        self._problem: CorralError | None = None
+        self._pieces: Pieces | None = None
+        self._out: BinaryIO | None = None
+        self.size = 0  # bytes of output.txt
+        if rule.makes_folder:
+            made = pieces(source, rule, parts, folder, self._content)
+            self._pieces = self._stack.enter_context(closing(made))
+        elif rule.kind != "program":
+            self._out = self._stack.enter_context(drafts.replacing(self._path))
+
+    def add(self, result: Result) -> None:
+        """Take in the result of a done task."""
+        if self._pieces is not None:
+            self._pieces.add(result)
+        elif self._out is not None:
+            add = STREAMS.get(self._rule.kind, STREAMS["concat"])
+            add(self._out, self._source, result, self._content.chunks(result))
+
+    def finish(self) -> None:
+        """Put all into its place; what an own program came to is kept for `check`."""
+        if self._pieces is not None:
+            self._pieces.finish()
+            self._path.unlink(missing_ok=True)  # of another rule
+        elif self._out is not None:
+            self.size = self._out.tell()
+        else:
+            self._run_program()
+        self._parts.remove_unwanted()
+
+    def check(self) -> None:
+        """Tell, once all else is written, what did not work.
+
+        Raises:
+            CorralError: Something did not.
+        """
+        if self._problem is not None:
+            raise self._problem
+        if self._pieces is not None:
+            self._pieces.check_refused()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def _run_program(self) -> None:
+        try:
+            with drafts.replacing(self._path) as out:
+                run_program(self._source, self._rule.program, out)
+                self.size = out.tell()
+        except CorralError as error:
+            self._problem = error  # the old output.txt stays; the rest is new

@@ -6,11 +6,13 @@ That holds whenever a process dies. Nothing is synced to the disk: what a power 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
+from corral.errors import CorralError
 from corral.results.paths import INDEX, WRITTEN
 
 if TYPE_CHECKING:
@@ -22,6 +24,20 @@ ANY_FILE = "file"  # stands in a draft's name for any that goes below files/
 _NAMES = "|".join(map(re.escape, (*WRITTEN, INDEX, ANY_FILE)))
 _DRAFT = re.compile(rf"\.(?:{_NAMES})\.(\d+)\.part")
 _BUFFER = 1 << 18  # bytes; many small rows make one write
+
+_FULL = "make room, then: corral collect"
+_DENIED = "see whose folder it is, or choose another place with -o"
+_IN_THE_WAY = "something else stands there: move it away, then: corral collect"
+_HINTS = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EROFS: _DENIED,
+    errno.EISDIR: _IN_THE_WAY,
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EEXIST: _IN_THE_WAY,
+}
 
 
 def draft_of(path: Path) -> Path:
@@ -55,6 +71,17 @@ def sweep(folder: Path) -> None:
         match = _DRAFT.fullmatch(entry.name)
         if match and not _lives(int(match[1])):
             (folder / entry.name).unlink(missing_ok=True)
+
+
+def cannot_write(folder: Path, error: OSError) -> CorralError:
+    """Say what stands in the way of writing results, and the way out."""
+    named = [str(name) for name in (error.filename2, error.filename) if name is not None]
+    inside = [name for name in named if name.startswith(str(folder)) and not name.endswith(".part")]
+    shown = inside[0] if inside else folder
+    return CorralError(
+        f"{shown}: results cannot be written: {error.strerror or error}",
+        hint=_HINTS.get(error.errno or 0),
+    )
 
 
 def _lives(pid: int) -> bool:

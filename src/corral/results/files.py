@@ -8,7 +8,10 @@ from corral.errors import CorralError
 from corral.results.paths import Layout, is_safe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from corral.model.task import Result, ResultFile
+    from corral.results.content import Content
     from corral.results.source import Source
     from corral.results.tree import Tree
 
@@ -18,8 +21,9 @@ SHOWN = 3  # refused names that an error lists
 class Files:
     """One collection's way through the declared files."""
 
-    def __init__(self, source: Source, tree: Tree) -> None:
+    def __init__(self, source: Source, tree: Tree, content: Content | None = None) -> None:
         self._source = source
+        self._content = content  # None: all of them
         self._tree = tree
         self._layout = Layout(source.outputs, source.names, source.reps)
         self._refused: list[str] = []
@@ -30,7 +34,7 @@ class Files:
 
     def add(self, result: Result) -> None:
         """Bring in the files of a done task."""
-        for file in {file.name: file for file in result.files}.values():
+        for file in self._meant(result):
             if is_safe(file.name):
                 self._bring(result, file)
             else:
@@ -53,6 +57,14 @@ class Files:
                 f"{', '.join(self._refused[:SHOWN])}{more}",
                 hint="a host reported it; corral show TASK says which",
             )
+
+    def close(self) -> None:
+        """Nothing was begun that is not finished."""
+
+    def _meant(self, result: Result) -> Iterable[ResultFile]:
+        if self._content is not None:
+            return self._content.files(result)
+        return {file.name: file for file in result.files}.values()
 
     def _bring(self, result: Result, file: ResultFile) -> None:
         for place in self._layout.places(result, file.name):

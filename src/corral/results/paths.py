@@ -9,7 +9,7 @@ from itertools import chain, count
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from corral.model.task import Result
     from corral.results.source import OutputTemplate
@@ -22,6 +22,7 @@ FAILED = "failed.csv"
 MISSING = "missing.txt"
 RUN_FILE = "run.toml"
 FILES = "files"
+PARTS = "output"  # in place of output.txt, if the rule makes many files
 INDEX = ".written.jsonl"  # what corral wrote into the folder; see index.py
 
 WRITTEN = (RUN_FILE, ATTEMPTS, RESULTS, OUTPUT, ERRORS, FAILED, MISSING)  # beside files/
@@ -53,6 +54,29 @@ def is_safe(name: str) -> bool:
 def matches(name: str, pattern: str) -> bool:
     """Say whether a path fits a glob: ``*`` stays within one name, ``**`` crosses folders."""
     return _fits(name.split("/"), pattern.split("/"))
+
+
+def known(result: Result, names: Sequence[str]) -> dict[str, str]:
+    """Give all that may stand in an output's name: the task's values and what is built in."""
+    built_in = {
+        "rep": str(result.rep),
+        "task": str(result.number),
+        "host": result.host,
+        "ticket": result.ticket,
+    }
+    return built_in | dict(zip(names, result.values, strict=True))
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """Put values into a template, ``*`` where a value is not known; the rest stays a glob."""
+    return _PLACEHOLDER.sub(
+        lambda match: glob.escape(values[match[1]]) if match[1] in values else "*", text
+    )
+
+
+def is_of(name: str, pattern: str) -> bool:
+    """Say whether a file may come from an output; values and a folder's files may hold slashes."""
+    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"{pattern}/*")
 
 
 class Layout:
@@ -96,21 +120,12 @@ class Layout:
         Where several fit, those that fit with the task's very values go first: with T = -1,
         ``-1.txt`` is of ``{T}.txt``, not of ``{T}-{s}.txt``.
         """
-        found = [pattern for pattern in self._patterns if _is_of(name, pattern.loose)]
+        found = [pattern for pattern in self._patterns if is_of(name, pattern.loose)]
         if len(found) > 1:
-            known = self._known(result)
-            exact = [pattern for pattern in found if _is_of(name, _filled(pattern.text, known))]
+            values = known(result, self._names)
+            exact = [pattern for pattern in found if is_of(name, filled(pattern.text, values))]
             found = exact or found
         return bool(found) and found[0].keeps
-
-    def _known(self, result: Result) -> dict[str, str]:
-        built_in = {
-            "rep": str(result.rep),
-            "task": str(result.number),
-            "host": result.host,
-            "ticket": result.ticket,
-        }
-        return built_in | dict(zip(self._names, result.values, strict=True))
 
 
 class _Pattern(NamedTuple):
@@ -121,25 +136,13 @@ class _Pattern(NamedTuple):
 
 
 def _pattern(output: OutputTemplate, names: tuple[str, ...], reps: int) -> _Pattern:
-    loose = _filled(output.text, {})
+    loose = filled(output.text, {})
     return _Pattern(
         text=output.text,
         loose=loose,
         literal=len(loose.replace("*", "")),
         keeps=keeps_name(output.names, names, reps),
     )
-
-
-def _filled(text: str, known: dict[str, str]) -> str:
-    """Put values into a template, ``*`` where a value is not known; the rest stays a glob."""
-    return _PLACEHOLDER.sub(
-        lambda match: glob.escape(known[match[1]]) if match[1] in known else "*", text
-    )
-
-
-def _is_of(name: str, pattern: str) -> bool:
-    """Say whether a file may come from an output; values and a folder's files may hold slashes."""
-    return fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"{pattern}/*")
 
 
 def _folders(place: str) -> list[str]:

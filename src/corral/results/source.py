@@ -28,6 +28,8 @@ class Source(Protocol):
 
     names: tuple[str, ...]  # of the parameters, in the order of Result.values
     reps: int
+    folder: str  # of the command: where the user's own programs are looked for
+    code: str  # digest of the bytes that every task was given; "" = nothing is shipped
     rule: str  # the collecting rule of output.txt
     source: str  # text of run.toml
     outputs: tuple[OutputTemplate, ...]
@@ -48,6 +50,10 @@ class Source(Protocol):
         """Open a declared file."""
         ...
 
+    def path(self, sha256: str) -> str:
+        """Say where content that is not inline lies, for the user's own programs to read."""
+        ...
+
 
 def chunks(source: Source, captured: Captured) -> Iterator[bytes]:
     """Stream what a task wrote; nothing is yielded if it wrote nothing.
@@ -59,12 +65,26 @@ def chunks(source: Source, captured: Captured) -> Iterator[bytes]:
         if captured.inline:
             yield captured.inline
         return
-    size = 0
     with source.open(captured) as file:
-        while data := file.read(CHUNK):
-            size += len(data)
-            yield data
-    check_size(captured.sha256, size, expected=captured.size)
+        yield from _pieces(file, captured.sha256, expected=captured.size)
+
+
+def file_chunks(source: Source, file: ResultFile) -> Iterator[bytes]:
+    """Stream a declared file.
+
+    Raises:
+        CorralError: There are fewer or more bytes than there should be.
+    """
+    with source.open_file(file) as content:
+        yield from _pieces(content, file.sha256, expected=file.size)
+
+
+def _pieces(content: BinaryIO, sha256: str, *, expected: int) -> Iterator[bytes]:
+    size = 0
+    while data := content.read(CHUNK):
+        size += len(data)
+        yield data
+    check_size(sha256, size, expected=expected)
 
 
 def check_size(sha256: str, size: int, *, expected: int) -> None:

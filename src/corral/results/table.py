@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from array import array
 from datetime import UTC
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
 
+from corral.results.sheet import Csv, Sheet, free
 from corral.results.source import chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
 
     from corral.model.attempt import Attempt
     from corral.model.task import Captured, Result
@@ -24,26 +26,11 @@ ATTEMPT = (
 )  # fmt: skip
 FAILURE = ("task", "rep", "reason", "exit", "stderr", "hosts", "attempts")
 
+NO_VALUES: Mapping[str, str] = MappingProxyType({})
+
 TAIL_LINES = 3  # of stderr that failed.csv shows
 TAIL_CHARS = 500  # … at most
 TAIL_BYTES = 4096  # that surely hold them
-
-
-class Csv:
-    """A CSV file in UTF-8: a comma, ``\\n``, quotes only where they are needed."""
-
-    def __init__(self, out: BinaryIO, header: Iterable[str]) -> None:
-        self._out = out
-        self.row = csv.writer(self).writerow
-        self.row(header)
-
-    def write(self, line: str) -> None:
-        r"""Take a line from the csv module.
-
-        Its lines end with ``\r\n``: before Python 3.13 it quotes a ``\r`` within a field only
-        then, and without quotes the field would not come back.
-        """
-        self._out.write((line[:-2] + "\n").encode("utf-8", "surrogateescape"))
 
 
 class HostsTried:
@@ -77,28 +64,36 @@ class HostsTried:
 
 
 class Results:
-    """``results.csv``: a row per task."""
+    """``results.csv``: a row per task, with a column per value that was found in what they wrote."""
 
-    def __init__(self, out: BinaryIO, names: Sequence[str]) -> None:
+    def __init__(self, out: BinaryIO, names: Sequence[str], *, folder: Path | None = None) -> None:
         ours = (*BEFORE, *STATE, *CIRCUMSTANCES)
-        self._csv = Csv(out, (*BEFORE, *yielding(names, to=ours), *STATE, *CIRCUMSTANCES))
+        before = (*BEFORE, *yielding(names, to=ours), STATE[0])
+        self._sheet = Sheet(out, before, (*STATE[1:], *CIRCUMSTANCES), folder=folder)
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result, values: Mapping[str, str] = NO_VALUES) -> None:
         """Append a task. Of one that goes on, an earlier attempt's exit code would say nothing."""
         ended = result.state in ("done", "failed")
-        self._csv.row(
+        self._sheet.add(
+            (result.number, *result.values, result.rep),
+            values,
             (
-                result.number,
-                *result.values,
-                result.rep,
                 result.state,
-                _exit(result) if ended else None,
+                exit_code(result) if ended else None,
                 None if result.seconds is None else f"{result.seconds:.3f}",
-                None if result.peak_kb is None else f"{result.peak_kb / 1024:.1f}",
+                megabytes(result.peak_kb),
                 result.host,
                 result.attempt or None,
-            )
+            ),
         )
+
+    def finish(self) -> None:
+        """Write them all."""
+        self._sheet.finish()
+
+    def close(self) -> None:
+        """Let go of them."""
+        self._sheet.close()
 
 
 class Failures:
@@ -121,7 +116,7 @@ class Failures:
                 *result.values,
                 result.rep,
                 result.reason,
-                _exit(result),
+                exit_code(result),
                 last_lines(self._source, result.stderr),
                 " ".join(self._tried.of(result.number)),
                 result.attempt,
@@ -145,7 +140,7 @@ class Attempts:
                 attempt.slot,
                 _instant(attempt),
                 None if attempt.seconds is None else f"{attempt.seconds:.3f}",
-                _exit(attempt),
+                exit_code(attempt),
                 attempt.outcome or attempt.state,
                 attempt.kind,
                 attempt.reason,
@@ -158,9 +153,7 @@ def yielding(names: Sequence[str], *, to: Collection[str]) -> list[str]:
     taken = {*names, *to}
     found = []
     for name in names:
-        column = name
-        while column in to or (column != name and column in taken):
-            column += "_"
+        column = free(name, taken) if name in to else name
         taken.add(column)
         found.append(column)
     return found
@@ -175,11 +168,16 @@ def last_lines(source: Source, captured: Captured) -> str:
     return "\n".join(lines[-TAIL_LINES:])[-TAIL_CHARS:]
 
 
-def _exit(ended: Result | Attempt) -> int | None:
+def exit_code(ended: Result | Attempt) -> int | None:
     """Give the exit code, -9 of what signal 9 ended; None if it came to neither."""
     if ended.exit is None and ended.signal is not None:
         return -ended.signal
     return ended.exit
+
+
+def megabytes(peak_kb: int | None) -> str | None:
+    """Write a peak of memory."""
+    return None if peak_kb is None else f"{peak_kb / 1024:.1f}"
 
 
 def _instant(attempt: Attempt) -> str | None:

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from corral.results.source import Source
 
 
-def add(out: BinaryIO, source: Source, result: Result) -> None:
-    """Append a result's stdout."""
-    tag_lines(out, result.number, chunks(source, result.stdout))
+def add(out: BinaryIO, source: Source, result: Result, data: Iterable[bytes]) -> None:
+    """Append a result."""
+    del source
+    tag_lines(out, result.number, data)
 
 
 def add_errors(out: BinaryIO, source: Source, result: Result) -> None:

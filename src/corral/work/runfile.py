@@ -38,6 +38,8 @@ class RunFile(Frozen, frozen=True, kw_only=True):
     shell: str = "/bin/sh"
     here: bool = False
     out: str | None = None
+    check: tuple[str, ...] = ()
+    collect: str | None = None
 
 
 def load(text: str, *, path: str) -> RunFile:
@@ -59,12 +61,14 @@ def load(text: str, *, path: str) -> RunFile:
     values: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in found.items()
-        if key not in ("run", "sweep", "timeout")
+        if key not in ("run", "sweep", "timeout", "check")
     }
+    check = found.get("check", [])
     return RunFile(
         run=(command,) if isinstance(command, str) else tuple(command),
         sweep={name: _axis(value) for name, value in found.get("sweep", {}).items()},
         timeout=None if "timeout" not in found else str(found["timeout"]),
+        check=(check,) if isinstance(check, str) else tuple(check),
         **values,
     )
 
@@ -84,6 +88,8 @@ def dump(file: RunFile) -> str:
         "shell",
         "here",
         "out",
+        "check",
+        "collect",
     ):
         value = getattr(file, key)
         if value != getattr(plain, key):
@@ -140,6 +146,8 @@ _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "shell": (_text, "the path of a shell"),
     "here": (lambda value: isinstance(value, bool), "true or false"),
     "out": (_text, "a folder"),
+    "check": (lambda value: _text(value) or _texts(value), "a check, or a list of checks"),
+    "collect": (_text, "a collecting rule"),
 }
 
 

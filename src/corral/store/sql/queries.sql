@@ -647,7 +647,7 @@ where t.run_id = ?1 and a.state in ('leased', 'running') order by a.id
 -- results --
 -- Tasks with what they left, in the order of the latest command: run_id, generation, 1 = also those it does not name.
 select t.number, t.position, t.params, t.rep, t.state, t.reason, a.ticket, a.number, h.name, a.exit,
-    a.signal, a.kind, a.outcome, a.seconds, a.peak_kb,
+    a.signal, a.kind, a.outcome, a.seconds, a.cpu_s, a.peak_kb,
     o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id
 from task t
 left join attempt a on a.id = coalesce(t.accepted,
@@ -660,7 +660,7 @@ order by t.position is null, t.position, t.number
 -- result_of_task --
 -- The same of one task.
 select t.number, t.position, t.params, t.rep, t.state, t.reason, a.ticket, a.number, h.name, a.exit,
-    a.signal, a.kind, a.outcome, a.seconds, a.peak_kb,
+    a.signal, a.kind, a.outcome, a.seconds, a.cpu_s, a.peak_kb,
     o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id
 from task t
 left join attempt a on a.id = coalesce(t.accepted,
