@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from corral.engine import control, exchange, queries, upkeep
 from corral.engine.parts import Parts
 from corral.errors import UsageError
@@ -51,13 +53,15 @@ class World:
         """Submit a command."""
         reps = options.pop("reps", 1)
         fresh = options.pop("fresh", False)
-        parsed = parse([command], folder=NoFiles(), reps=reps)
+        checks = options.pop("checks", ())
+        parsed = parse([command], folder=NoFiles(), reps=reps).command
+        parsed = msgspec.structs.replace(parsed, checks=checks)
         submission = Submission(
             name=identity.run_name([command]),
             folder="/work",
-            skeleton=identity.skeleton(parsed.command),
+            skeleton=identity.skeleton(parsed),
             words=(command,),
-            command=parsed.command,
+            command=parsed,
             options=Options(out="/work/results/x", reps=reps, **options),
             hosts=tuple(HostSpec(name=name, host=name) for name in self.hosts),
             fresh=fresh,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from corral.engine import exchange, upkeep
+from corral.engine import exchange, judge, upkeep
 from corral.errors import StateError
 from corral.ids import Incarnation
 from corral.protocol import Report, Stream
@@ -272,3 +274,77 @@ def test_output_is_kept_with_the_attempt(world: World) -> None:
     with world.store.reader() as reader:
         rows = reader.rows("results", 1, 1, 0)
     assert rows[0][17] == b"1\n"
+
+
+def reported(world: World, command: str = "true {1..2}", **options: Any) -> list[int]:
+    """Have two tasks of a checked run reported; gives the attempts."""
+    world.submit(command, checks=("nonempty",), **options)
+    agent = world.agent()
+    agent.say(*[ended(ticket) for ticket in agent.take()])
+    with world.store.reader() as reader:
+        return [row[0] for row in reader.rows("attempts_to_judge", 0, 10)]
+
+
+def test_what_is_checked_waits_for_a_verdict(world: World) -> None:
+    first, second = reported(world)
+    assert world.run().counts["active"] == 2
+    world.do(judge.judge, first, judge.Verdict(ok=True), world.now)
+    world.do(judge.judge, second, judge.Verdict(ok=False, reason="stdout is empty"), world.now)
+    assert world.attempts() == [(1, "first", "accepted"), (2, "first", "rejected")]
+    assert (world.run().counts["done"], world.run().counts["failed"]) == (1, 1)
+    assert world.run().state == "done"
+
+
+def test_a_rejected_task_goes_out_again_as_often_as_asked_on_one_host_too(world: World) -> None:
+    first, second = reported(world, retries=1)
+    for attempt in (first, second):
+        world.do(judge.judge, attempt, judge.Verdict(ok=False, reason="empty"), world.now)
+    agent = world.agent("a2")
+    agent.take()
+    assert [reason for _, reason, _ in world.attempts()] == ["first", "rejected"] * 2
+
+
+def test_no_verdict_three_times_pauses_the_run_keeps_the_result_and_names_it(world: World) -> None:
+    first, second = reported(world)
+    for _ in range(2):
+        world.do(judge.no_verdict, first, "./check.py: signal 11", world.now)
+    assert world.run().state == "open"
+    world.do(judge.no_verdict, first, "./check.py: signal 11", world.now)
+    assert world.run().state == "paused"
+    assert world.run().reason == "no verdict on task 1: ./check.py: signal 11"
+    assert world.attempts() == [(1, "first", "reported"), (2, "first", "reported")]
+    assert world.events().count("paused") == 1
+    with world.store.reader() as reader:
+        assert [row[0] for row in reader.rows("attempts_to_judge", 0, 10)] == [second]
+        assert reader.value("run_live_attempts", 1) == 1, "a follower need not wait for it"
+
+
+@pytest.mark.parametrize("verb", ["unpause", "resume"])
+def test_a_run_that_goes_on_has_what_was_not_judged_looked_at_again(
+    world: World, verb: str
+) -> None:
+    first, second = reported(world)
+    for attempt in (first, second):
+        for _ in range(3):
+            world.do(judge.no_verdict, attempt, "./check.py: signal 11", world.now)
+    world.verb(verb)
+    with world.store.reader() as reader:
+        assert [row[0] for row in reader.rows("attempts_to_judge", 0, 10)] == [first, second]
+    world.do(judge.judge, first, judge.Verdict(ok=True), world.now)
+    world.do(judge.judge, second, judge.Verdict(ok=True), world.now)
+    assert world.run().state == "done"
+
+
+def test_no_verdict_on_what_was_judged_meanwhile_says_nothing(world: World) -> None:
+    first, _ = reported(world)
+    world.do(judge.judge, first, judge.Verdict(ok=True), world.now)
+    for _ in range(3):
+        world.do(judge.no_verdict, first, "late", world.now)
+    assert world.run().state == "open"
+
+
+def test_checks_are_part_of_what_a_run_is(world: World) -> None:
+    plain = world.submit("true {1..2}")
+    assert world.submit("true {1..2}", checks=("json", "nonempty")).run != plain.run
+    again = world.submit("true {1..2}", checks=("nonempty", "json"))
+    assert again.run == plain.run + 1

@@ -11,9 +11,12 @@ import click
 from corral.cli import output
 from corral.cli.select import select
 from corral.engine import queries
+from corral.master.collector import RunSource
+from corral.results.content import Content
 
 if TYPE_CHECKING:
-    from corral.model.task import Captured, Result
+    from corral.model.task import Captured, Result, Task
+    from corral.store.base import Reader
     from corral.store.blobs import Blobs
 
 
@@ -22,11 +25,22 @@ if TYPE_CHECKING:
 @click.argument("which", nargs=-1, metavar="[TASKS]...")
 @click.option("--stdout", "only", flag_value="stdout", help="Only what went to stdout.")
 @click.option("--stderr", "only", flag_value="stderr", help="Only what went to stderr.")
+@click.option("--of", metavar="FILE", help="A declared file in place of what was printed.")
+@click.option("--attempt", type=int, metavar="N", help="Of that attempt, also a rejected one.")
 @output.json_option
-def command(run: str, which: tuple[str, ...], *, only: str | None, as_json: bool) -> None:
+def command(
+    run: str,
+    which: tuple[str, ...],
+    *,
+    only: str | None,
+    of: str | None,
+    attempt: int | None,
+    as_json: bool,
+) -> None:
     """Print what tasks of RUN wrote: stdout to stdout, stderr to stderr, in order.
 
-    Of a failed task, what its latest attempt wrote. `corral logs 7` is task 7 of the last run.
+    Of a failed task, what its latest attempt wrote. `corral logs 7` is task 7 of the last run,
+    `corral logs 7 --attempt 1` what its first attempt wrote, whatever became of it.
     """
     run, which = output.run_then_tasks(run, which)
     client = output.client()
@@ -35,11 +49,16 @@ def command(run: str, which: tuple[str, ...], *, only: str | None, as_json: bool
         found = queries.find_run(reader, run)
         tasks = select(reader, found, which)
         if as_json:
-            shown = [_as_json(queries.result(reader, task), blobs) for task in tasks]
+            shown = [_as_json(_left_by(reader, task, attempt), blobs) for task in tasks]
             output.print_json({"run": found.name, "logs": shown})
             return
+        content = None if of is None else Content(RunSource(reader, blobs, found), of)
         for task in tasks:
-            result = queries.result(reader, task)
+            result = _left_by(reader, task, attempt)
+            if content is not None:
+                sys.stdout.buffer.writelines(content.chunks(result))
+                sys.stdout.buffer.flush()
+                continue
             if only != "stderr":
                 _write(result.stdout, blobs, sys.stdout.buffer)
             if only != "stdout":
@@ -48,6 +67,12 @@ def command(run: str, which: tuple[str, ...], *, only: str | None, as_json: bool
         waiting = [task.number for task in tasks if task.state in ("waiting", "active")]
     if waiting and len(waiting) == len(tasks):
         output.talk(f"no output yet: task {waiting[0]} has not ended")
+
+
+def _left_by(reader: Reader, task: Task, attempt: int | None) -> Result:
+    if attempt is None:
+        return queries.result(reader, task)
+    return queries.result_of_attempt(reader, queries.attempt(reader, task, attempt))
 
 
 def _write(captured: Captured, blobs: Blobs, to: BinaryIO) -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from corral.cli.hostflags import HostFlags
     from corral.model.host import HostSpec
+
+S = TypeVar("S", bound=Frozen)
 
 START_S = 20.0  # a master in the background is there within a fraction of it
 MOST_TASKS = 10**9  # of one run; more is a slip of the keyboard
@@ -141,6 +143,7 @@ def command(
         here=asked.file.here,
         outputs=asked.file.outputs,
     )
+    parsed = _with_checks(parsed, asked.file, folder)
     ship = list(dict.fromkeys((*parsed.ship, *folder.pushed(asked.file.push))))
     if asked.file.here:
         ship = []
@@ -163,6 +166,25 @@ def command(
         return
     code, run = follow(state, Wish(submission=submission, quiet=quiet))
     ctx.exit(ending.tell(state, run, code, quiet=quiet, as_json=as_json))
+
+
+def _with_checks(parsed: Parsed, file: RunFile, folder: RealFolder) -> Parsed:
+    """Put the checks into the command, seen to be such as can be carried out.
+
+    Raises:
+        UsageError: One cannot.
+    """
+    if not file.check:
+        return parsed
+    from corral.master.collector import outputs_of
+    from corral.results import checks, content, program
+
+    for check in map(checks.read, file.check):
+        if check.kind == "program":
+            program.check_there(check.text, str(folder.root))
+        elif check.of not in (content.STDOUT, content.STDERR):
+            content.check_declared(outputs_of(parsed.command), check.of)
+    return _replace(parsed, {"command": _replace(parsed.command, {"checks": file.check})})
 
 
 def _count(parsed: Parsed, reps: int) -> int:
@@ -242,10 +264,10 @@ def _asked(
     )
 
 
-def _replace(file: RunFile, changes: dict[str, object]) -> RunFile:
+def _replace(old: S, changes: dict[str, object]) -> S:
     import msgspec
 
-    return msgspec.structs.replace(file, **changes)
+    return msgspec.structs.replace(old, **changes)
 
 
 def _check_numbers(file: RunFile) -> None:

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 @output.verb("show")
 @click.argument("run_and_task", nargs=-1, metavar="[RUN] TASK")
+@click.option("--attempt", type=int, metavar="N", help="What that attempt left, if rejected too.")
 @output.json_option
-def command(run_and_task: tuple[str, ...], *, as_json: bool) -> None:
+def command(run_and_task: tuple[str, ...], *, attempt: int | None, as_json: bool) -> None:
     """Show all about task number TASK of RUN: parameters, attempts, command, what it left."""
     run, number = output.run_and_task(run_and_task)
     with output.client().reader() as reader:
@@ -29,7 +30,11 @@ def command(run_and_task: tuple[str, ...], *, as_json: bool) -> None:
         task = queries.task(reader, found, number)
         text = command_of(reader, found, task)
         detail = queries.task_detail(reader, found, number, command=text)
-        result = queries.result(reader, task)
+        result = (
+            queries.result(reader, task)
+            if attempt is None
+            else queries.result_of_attempt(reader, queries.attempt(reader, task, attempt))
+        )
     if as_json:
         output.print_json({"run": found.name, "detail": detail, "result": result})
         return

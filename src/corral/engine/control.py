@@ -61,6 +61,7 @@ def kill(tx: Tx, run: RunId, now: float) -> Changed:
     else:
         raise _cannot(tx, run, "stopped")
     tx.change("attempts_kill_of_run", run)
+    tx.change("attempts_give_up", run)
     tx.tell("work")
     return changed
 
@@ -94,6 +95,7 @@ def cancel(tx: Tx, run: RunId, tasks: Sequence[TaskId] | None, now: float) -> Ch
     tx.change("run_forget_submission", run)
     touched = tx.change("tasks_cancel_all", run, generation)
     tx.change("run_set", run, "cancelled", "", '["open","paused","halted"]', now)
+    tx.change("attempts_give_up", run)
     events.add(tx, now, "cancelled", run=run, name=name, text=f"{touched} tasks")
     tx.tell("work")
     tx.tell("run")

@@ -176,12 +176,12 @@ def _settle(tx: Tx, fresh: Sequence[tuple[Known, Report]], parts: Parts, now: fl
     _keep_output(tx, fresh)
     quick: list[tuple[Known, Report]] = []
     tasks: set[int] = set()
-    declares = {
-        key: parts.get(tx, *key).declares
+    checks = {
+        key: parts.get(tx, *key).checked
         for key in {(attempt.run, attempt.generation) for attempt, _ in fresh}
     }
     for attempt, report in fresh:
-        checked = declares[attempt.run, attempt.generation]
+        checked = checks[attempt.run, attempt.generation]
         plain = report.ended == "exited" and report.exit == 0 and not checked
         if plain and attempt.counts and attempt.state != "ended" and attempt.task not in tasks:
             quick.append((attempt, report))

@@ -85,6 +85,28 @@ def judge(tx: Tx, attempt: AttemptId, verdict: Verdict, now: float) -> None:
     finish_run(tx, known.run, now)
 
 
+def no_verdict(tx: Tx, attempt: AttemptId, reason: str, now: float) -> None:
+    """Note that a check could not say; after three times the run pauses and names it.
+
+    The result is kept as it is, and is looked at again when the run goes on.
+    """
+    row = tx.row("attempt_known", attempt)
+    if row is None or not tx.change("attempt_no_verdict", attempt):
+        return  # its run was removed, or it was judged meanwhile
+    if not tx.value("attempt_given_up", attempt):
+        tx.tell("judge")
+        return
+    known = Known._make(row)
+    text = f"no verdict on task {known.task_number}: {reason}"
+    if tx.change("run_set", known.run, "paused", text, '["open"]', None):
+        events.add(
+            tx, now, "paused", run=known.run, name=known.run_name, text=text,
+            tickets=[known.ticket],
+        )  # fmt: skip
+    tx.tell("run")
+    tx.tell("work")
+
+
 def accept(tx: Tx, known: Known, now: float) -> bool:
     """Make it the task's result, if the task has none yet; else it is superseded."""
     if known.counts and tx.change("task_accept", known.task, known.id, known.epoch):

@@ -35,7 +35,9 @@ class Part:
         self.command = msgspec.json.decode(command, type=Command)
         self.renderer = Renderer(self.command)
         self.slots = options.slots
-        self.declares = any(mark.kind == "out" for mark in self.command.marks)
+        self.checked = bool(self.command.checks) or any(
+            mark.kind == "out" for mark in self.command.marks
+        )
         self.options = options
         self.message = RunPart(
             run=name,

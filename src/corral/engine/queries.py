@@ -163,6 +163,28 @@ def result(reader: Reader, of: Task) -> Result:
     return _result(reader, row)
 
 
+def result_of_attempt(reader: Reader, attempt: int) -> Result:
+    """Give what one attempt left, whatever became of it."""
+    row = reader.row("result_of_attempt", attempt)
+    assert row is not None
+    return _result(reader, row)
+
+
+def attempt(reader: Reader, of: Task, number: int) -> int:
+    """Find an attempt of a task by its number.
+
+    Raises:
+        NotFoundError: There was none.
+    """
+    found: int | None = reader.value("attempt_of_task", of.id, number)
+    if found is None:
+        raise NotFoundError(
+            f"task {of.number} has no attempt {number}",
+            hint=f"it has {of.attempts}: corral show {of.number}",
+        )
+    return found
+
+
 def hosts(reader: Reader, of: Run | None = None) -> list[Host]:
     """List the hosts that a run may use or has used; every host that was ever named without one."""
     return [_host(row) for row in reader.rows("hosts", None if of is None else of.id)]

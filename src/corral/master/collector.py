@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from corral.model.attempt import Attempt
+    from corral.model.command import Command
     from corral.model.run import Run
     from corral.model.task import Captured, Result, ResultFile
     from corral.store.base import Reader, Store
@@ -35,14 +36,7 @@ class RunSource:
         self.code = queries.code(reader, run)
         self.rule = run.options.collect
         self.source = queries.source(reader, run.id)
-        self.outputs = tuple(
-            collect.OutputTemplate(
-                text=mark_text(mark),
-                names=frozenset(part.name for part in mark.pattern if isinstance(part, Ref)),
-            )
-            for mark in shape.command.marks
-            if mark.kind == "out"
-        )
+        self.outputs = outputs_of(shape.command)
 
     def results(self) -> Iterator[Result]:
         return queries.results(self._reader, self._run, everything=self._everything)
@@ -67,6 +61,18 @@ def collect_run(
     with store.reader() as reader:
         source = RunSource(reader, blobs, run, everything=everything)
         return collect.collect(source, Path(run.options.out))
+
+
+def outputs_of(command: Command) -> tuple[collect.OutputTemplate, ...]:
+    """List what a command declares."""
+    return tuple(
+        collect.OutputTemplate(
+            text=mark_text(mark),
+            names=frozenset(part.name for part in mark.pattern if isinstance(part, Ref)),
+        )
+        for mark in command.marks
+        if mark.kind == "out"
+    )
 
 
 def mark_text(mark: Mark) -> str:

@@ -1,77 +1,179 @@
 """Runs the checks of reported attempts, outside any transaction, then tells the engine.
 
 What cannot be checked now stays ``reported`` and is looked at again; nothing is lost by a crash here.
+Checks that are the user's own programs run beside the others, a few at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+import os
+import threading
+from typing import TYPE_CHECKING, NamedTuple
 
-from corral.engine import judge
+from corral.engine import judge, queries
 from corral.engine.judge import Verdict
 from corral.ids import AttemptId, RunId
-from corral.model.task import ResultFile
+from corral.master.collector import RunSource
 from corral.results import checks
+from corral.results.checks import NoVerdictError
 from corral.work.render import Setting
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from corral.clock import Clock
     from corral.engine.parts import Parts
+    from corral.model.task import Result
+    from corral.results.checks import Check
     from corral.store.base import Reader, Row, Store
+    from corral.store.blobs import Blobs
 
-BATCH = 200  # attempts judged between two looks at the queue
+    Answer = tuple[AttemptId, Verdict | NoVerdictError]
+
+BATCH = 100  # attempts judged between two looks at the queue; their outputs are in memory
 
 
 class Judges:
     """Judges attempts as they are reported."""
 
-    def __init__(self, store: Store, parts: Parts, clock: Clock) -> None:
+    def __init__(self, store: Store, parts: Parts, blobs: Blobs, clock: Clock) -> None:
         self._store = store
         self._parts = parts
+        self._blobs = blobs
         self._clock = clock
         self._wanted = asyncio.Event()
         self._wanted.set()  # a master before this one may have left some
+        self._busy: dict[AttemptId, _Looking] = {}  # that a program looks at, or soon will
+        self._seats = asyncio.Semaphore(os.cpu_count() or 1)
 
     def wake(self) -> None:
         """Look for attempts to judge."""
         self._wanted.set()
 
+    def let_go(self, run: RunId | None = None) -> None:
+        """End the programs that look at results of a run, or of all; they look again later."""
+        for looking in self._busy.values():
+            if run in (None, looking.run):
+                looking.stop.set()
+
     async def work(self) -> None:
         """Judge for as long as the master lives."""
-        while True:
-            await self._wanted.wait()
-            self._wanted.clear()
-            while await self._judge_some():
-                pass
+        try:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    await self._wanted.wait()
+                    self._wanted.clear()
+                    while await self._judge_some(group):
+                        pass
+        finally:
+            self.let_go()
 
-    async def _judge_some(self) -> bool:
-        verdicts = await asyncio.to_thread(self._look)
+    async def _judge_some(self, group: asyncio.TaskGroup) -> bool:
+        """Judge a batch; what a program must see is begun, and goes on by itself."""
+        quick, slow = await asyncio.to_thread(self._find)
+        for row in slow:
+            looking = _Looking(RunId(row[1]), threading.Event())
+            self._busy[AttemptId(row[0])] = looking
+            group.create_task(self._judge_slowly(row, looking.stop), name=f"check {row[7]}")
+        await self._tell(await asyncio.to_thread(self._answers, quick, None))
+        return bool(quick or slow)
+
+    async def _judge_slowly(self, row: Row, stop: threading.Event) -> None:
+        try:
+            async with self._seats:
+                await self._tell(await asyncio.to_thread(self._answers, [row], stop))
+        except asyncio.CancelledError:
+            stop.set()  # the master ends, but the thread would go on
+            raise
+        del self._busy[AttemptId(row[0])]
+        self.wake()
+
+    async def _tell(self, answers: Sequence[Answer]) -> None:
+        now = self._clock.now()
         pending = [
-            asyncio.wrap_future(self._store.write(judge.judge, attempt, verdict, self._clock.now()))
-            for attempt, verdict in verdicts
+            self._store.write(judge.judge, attempt, answer, now)
+            if isinstance(answer, Verdict)
+            else self._store.write(judge.no_verdict, attempt, str(answer), now)
+            for attempt, answer in answers
         ]
-        for done in pending:
-            await done
-        return bool(pending)
+        for written in pending:
+            await asyncio.wrap_future(written)
 
-    def _look(self) -> list[tuple[AttemptId, Verdict]]:
+    def _find(self) -> tuple[list[Row], list[Row]]:
+        """List attempts to judge: those that are quickly done, and those that a program must see."""
+        quick: list[Row] = []
+        slow: list[Row] = []
         with self._store.reader() as reader:
-            rows = reader.rows("attempts_to_judge", 0, BATCH)
-            return [(AttemptId(row[0]), self._verdict(reader, row)) for row in rows]
+            for row in reader.rows("attempts_to_judge", 0, BATCH + len(self._busy)):
+                if AttemptId(row[0]) in self._busy:
+                    continue
+                command = self._parts.get(reader, RunId(row[1]), row[2]).command
+                programs = any(checks.read(text).kind == "program" for text in command.checks)
+                (slow if programs else quick).append(row)
+        return quick, slow
 
-    def _verdict(self, reader: Reader, row: Row) -> Verdict:
-        attempt, run, generation, number, params, rep, k, ticket, host = row
-        part = self._parts.get(reader, RunId(run), generation)
+    def _answers(self, rows: Sequence[Row], stop: threading.Event | None) -> list[Answer]:
+        """Judge, with no snapshot of the database open: a program may take its time."""
+        with self._store.reader() as reader:
+            subjects = [self._subject(reader, row) for row in rows]
+        found: list[Answer] = []
+        for subject in subjects:
+            try:
+                verdict = subject.judge(stop)
+            except NoVerdictError as error:
+                if stop is not None and stop.is_set():
+                    continue  # it was us who ended the program: it will look again
+                found.append((subject.attempt, error))
+            else:
+                found.append((subject.attempt, verdict))
+        return found
+
+    def _subject(self, reader: Reader, row: Row) -> _Subject:
+        attempt, number, generation, task, params, rep, k, ticket, host = row
+        part = self._parts.get(reader, RunId(number), generation)
+        result = queries.result_of_attempt(reader, attempt)
         expected = part.renderer.outputs(
-            Setting(tuple(json.loads(params)), rep, k, number, ticket, host, part.message.cpus)
+            Setting(tuple(json.loads(params)), rep, k, task, ticket, host, part.message.cpus)
         )
-        files = [
-            ResultFile(name=name, size=size, sha256=sha256, mode=mode)
-            for name, size, sha256, mode in reader.rows("files_of_attempt", attempt)
-        ]
-        reason = checks.missing(
-            [(output.name, output.kind) for output in expected], [file.name for file in files]
+        run = queries.run(reader, RunId(number)) if part.command.checks else None
+        counts = run is not None and run.generation == generation  # else it needs no check
+        return _Subject(
+            attempt=AttemptId(attempt),
+            result=result,
+            missing=checks.missing(
+                [(output.name, output.kind) for output in expected],
+                [file.name for file in result.files],
+            ),
+            source=RunSource(reader, self._blobs, run) if run is not None and counts else None,
+            checks=tuple(checks.read(text) for text in part.command.checks),
         )
-        return Verdict(ok=not reason, reason=reason)
+
+
+class _Looking(NamedTuple):
+    """A program that looks at a result, or waits for a seat."""
+
+    run: RunId
+    stop: threading.Event
+
+
+class _Subject(NamedTuple):
+    """An attempt with all that judging it needs."""
+
+    attempt: AttemptId
+    result: Result
+    missing: str  # of the declared outputs; "" = none
+    source: RunSource | None  # None: there is nothing more to check
+    checks: tuple[Check, ...]
+
+    def judge(self, stop: threading.Event | None) -> Verdict:
+        """Carry out the checks.
+
+        Raises:
+            NoVerdictError: One could not say.
+        """
+        if self.missing or self.source is None:
+            return Verdict(ok=not self.missing, reason=self.missing)
+        found = checks.judge(self.checks, self.source, self.result, stop=stop)
+        return Verdict(ok=found.ok, reason=found.reason)

@@ -47,7 +47,7 @@ class Master:
         self.clock = clock
         self.exchanges = Exchanges(store, clock)
         self.blobs = folder.blobs
-        self._judges = Judges(store, self.exchanges.parts, clock)
+        self._judges = Judges(store, self.exchanges.parts, self.blobs, clock)
         self.farm = Farm(folder, store, exchanges=self.exchanges, doors=doors, clock=clock)
         self._submitting: dict[tuple[str, str], asyncio.Lock] = {}
         self._collecting: dict[RunId, asyncio.Lock] = {}
@@ -118,6 +118,8 @@ class Master:
         )
         if changed.state == "open":
             await self.serve_run(run)
+        if verb in ("kill", "cancel"):
+            self._judges.let_go(run)
         if verb == "rm":
             await asyncio.to_thread(self._sweep_blobs)
         return changed
@@ -127,6 +129,7 @@ class Master:
         with self.store.reader() as reader:
             found = queries.run(reader, run)
             hosts = queries.hosts_of(reader, run)
+        self._judges.wake()  # what could not be judged may be now
         if environment is not None:
             self.exchanges.lend_environment(run, environment)
         if found.state in ("open", "preparing"):

@@ -139,6 +139,7 @@ class Command(Frozen, frozen=True, kw_only=True):
     outputs: tuple[Mark, ...] = ()  # beside the marks in the words: --output, `outputs` of a file
     reps: int = 1
     here: bool = False  # runs in the folder of the command
+    checks: tuple[str, ...] = ()  # that a result must pass, as typed
 
     @property
     def names(self) -> tuple[str, ...]:

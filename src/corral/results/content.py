@@ -10,10 +10,10 @@ from corral.results import paths
 from corral.results.source import chunks, file_chunks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from corral.model.task import Captured, Result, ResultFile
-    from corral.results.source import Source
+    from corral.results.source import OutputTemplate, Source
 
 STDOUT = "stdout"
 STDERR = "stderr"
@@ -34,7 +34,7 @@ class Content:
         self._source = source
         self._pattern = "" if of in (STDOUT, STDERR) else posixpath.normpath(of)
         if self._pattern:
-            _check_declared(source, self._pattern)
+            check_declared(source.outputs, self._pattern)
 
     @property
     def declared(self) -> bool:
@@ -80,13 +80,18 @@ class Content:
         ]
 
 
-def _check_declared(source: Source, pattern: str) -> None:
+def check_declared(outputs: Sequence[OutputTemplate], pattern: str) -> None:
+    """See that a pattern can mean a declared file.
+
+    Raises:
+        UsageError: It cannot.
+    """
     loose = paths.filled(pattern, {})
-    for output in source.outputs:
+    for output in outputs:
         if output.text == pattern or paths.is_of(loose, paths.filled(output.text, {})):
             return
-    declared = [output.text for output in source.outputs]
+    declared = dict.fromkeys(output.text for output in outputs)
     raise UsageError(
-        f"--of {pattern}: no such file is declared",
-        hint=f"one of: {', '.join((STDOUT, STDERR, *dict.fromkeys(declared)))}",
+        f"{pattern}: no such file is declared",
+        hint=f"one of: {', '.join((STDOUT, STDERR, *declared))}",
     )

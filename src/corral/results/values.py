@@ -77,6 +77,16 @@ def from_json(text: str) -> list[Values]:
     return rows
 
 
+def documents(text: str) -> list[object] | None:
+    """Read one document of JSON, or one a line; None if it is neither."""
+    whole = _decoded(text)
+    if whole is not None:
+        return [msgspec.json.decode(whole)]
+    lines = [_decoded(line) for line in text.splitlines() if line.strip()]
+    found: list[object] = [msgspec.json.decode(line) for line in lines if line is not None]
+    return found if found and len(found) == len(lines) else None
+
+
 def from_csv(text: str) -> list[Values]:
     """Read lines under a header; tabs, commas or semicolons between the fields."""
     lines = [line for line in text.splitlines() if line.strip()]

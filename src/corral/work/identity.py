@@ -28,6 +28,7 @@ KEY_LENGTH = 80  # characters of values that a task's key spells out
 def skeleton(command: Command) -> str:
     """Write what makes a command this run: not values, hosts, replicates or limits."""
     words = ["".join(_cut(part) for part in word) for word in command.words]
+    checks = {"checks": sorted(command.checks)} if command.checks else {}
     return json.dumps(
         {
             "form": command.form,
@@ -36,6 +37,7 @@ def skeleton(command: Command) -> str:
             "outputs": sorted(_cut(mark) for mark in command.outputs),
             "shell": command.shell if command.form == "line" else "",
             "here": command.here,
+            **checks,
         },
         sort_keys=True,
         ensure_ascii=False,

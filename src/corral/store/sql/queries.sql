@@ -343,11 +343,24 @@ update attempt set kill = 1 where state in ('leased', 'running')
     and task_id in (select id from task where run_id = ?1 and state in ('active', 'failed'))
 
 -- attempts_to_judge --
--- Reported attempts that a check must see: id, command, shipped outputs are found by the caller.
+-- Reported attempts after ?1 that a check must see, unless it could not say three times.
 select a.id, t.run_id, t.generation, t.number, t.params, t.rep, t.k, a.ticket, h.name from attempt a
 join task t on t.id = a.task_id
 join host h on h.id = a.host_id
-where a.state = 'reported' and a.id > ?1 order by a.id limit ?2
+where a.state = 'reported' and a.id > ?1 and a.unjudged < 3 order by a.id limit ?2
+
+-- attempt_no_verdict --
+-- A check could not say.
+update attempt set unjudged = unjudged + 1 where id = ?1 and state = 'reported'
+
+-- attempts_give_up --
+-- Nobody waits for verdicts on a run's results, until it goes on.
+update attempt set unjudged = 3
+where state = 'reported' and task_id in (select id from task where run_id = ?1)
+
+-- attempt_given_up --
+-- Is it looked at no more, until the run goes on?
+select unjudged >= 3 from attempt where id = ?1
 
 -- task_lease --
 -- It is handed out: id.
@@ -561,9 +574,10 @@ update task set state = 'waiting', accepted = null, epoch = epoch + 1, reason = 
 where id in (select value from json_each(?1))
 
 -- run_live_attempts --
--- How many attempts of a run are under way.
+-- How many attempts of a run are under way; what no check can judge is not.
 select count(*) from attempt a join task t on t.id = a.task_id
-where t.run_id = ?1 and a.state in ('leased', 'running', 'reported')
+where t.run_id = ?1
+    and (a.state in ('leased', 'running') or (a.state = 'reported' and a.unjudged < 3))
 
 -- run_detach --
 -- It goes on without a follower.
@@ -668,6 +682,20 @@ left join attempt a on a.id = coalesce(t.accepted,
 left join output o on o.attempt_id = a.id
 left join host h on h.id = a.host_id
 where t.id = ?1
+
+-- result_of_attempt --
+-- The same of one attempt, whatever became of it.
+select t.number, t.position, t.params, t.rep, t.state, t.reason, a.ticket, a.number, h.name, a.exit,
+    a.signal, a.kind, a.outcome, a.seconds, a.cpu_s, a.peak_kb,
+    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id
+from attempt a join task t on t.id = a.task_id
+left join output o on o.attempt_id = a.id
+left join host h on h.id = a.host_id
+where a.id = ?1
+
+-- attempt_of_task --
+-- The attempt of that number.
+select id from attempt where task_id = ?1 and number = ?2
 
 -- hosts --
 -- Every host with what it did: run_id (null: all).

@@ -155,6 +155,7 @@ create table attempt (
     signal integer,
     message text not null default '',
     kill integer not null default 0,        -- asked for: the next reply says so
+    unjudged integer not null default 0,    -- how often a check could not say whether it is valid
     leased real not null,
     started real,
     ended real,
@@ -169,6 +170,14 @@ create unique index attempt_accepted on attempt (task_id) where outcome = 'accep
 create index attempt_live on attempt (incarnation, granted_by)
     where state in ('leased', 'running', 'reported');
 create index attempt_to_judge on attempt (id) where state = 'reported';
+
+-- A run that goes on, for whatever reason, has what could not be judged looked at again.
+create trigger run_opened after update of state on run
+when new.state = 'open' and old.state != 'open'
+begin
+    update attempt set unjudged = 0 where state = 'reported' and unjudged > 0
+        and task_id in (select id from task where run_id = new.id);
+end;
 
 create table output (
     attempt_id integer primary key references attempt (id) on delete cascade,
