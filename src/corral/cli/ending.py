@@ -23,8 +23,16 @@ if TYPE_CHECKING:
 DIGEST = 3  # failures that are told; the rest stands in failed.csv
 
 
-def tell(state: StateFolder, number: RunId, code: int, *, quiet: bool, as_json: bool) -> int:
-    """Print how a run ended; gives the exit code."""
+def tell(
+    state: StateFolder,
+    number: RunId,
+    code: int,
+    *,
+    quiet: bool,
+    as_json: bool,
+    streamed: bool = False,
+) -> int:
+    """Print how a run ended; gives the exit code. Beside streamed lines nothing goes to stdout."""
     client = Client(state)
     try:
         with client.reader() as reader:
@@ -34,6 +42,8 @@ def tell(state: StateFolder, number: RunId, code: int, *, quiet: bool, as_json: 
                 return code
             if not quiet:
                 _say(reader, run, code)
+            if streamed:
+                return code
             if run.tasks == 1 and run.state == "done":
                 _print_single(reader, state, run)
             else:

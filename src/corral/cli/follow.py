@@ -20,6 +20,7 @@ from corral.cli import hostnews
 from corral.cli.hostnews import HostNews
 from corral.cli.output import plain, talk
 from corral.cli.progress import Progress
+from corral.cli.stream import Stream
 from corral.client import Client
 from corral.engine import queries
 from corral.errors import CorralError, MasterError
@@ -29,10 +30,12 @@ from corral.model.run import Submission
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractContextManager
 
     from corral.master.master import Master
     from corral.model.host import RunHost
     from corral.model.run import Run, Submitted
+    from corral.store.base import Reader
     from corral.store.folder import StateFolder
 
 T = TypeVar("T")
@@ -50,6 +53,7 @@ class Wish(Frozen, frozen=True, kw_only=True):
     verb: str = ""  # to carry out first: resume
     watch: bool = False  # only look on: Ctrl-C leaves the run alone
     quiet: bool = False
+    stream: Stream | None = None  # prints results as they are accepted
 
 
 class Session(Protocol):
@@ -83,6 +87,10 @@ class Session(Protocol):
         """Bring the results folder up to date."""
         ...
 
+    def reader(self) -> AbstractContextManager[Reader]:
+        """Open a snapshot of the database."""
+        ...
+
 
 class MasterGoneError(Exception):
     """The master ended while we followed: one of us takes over."""
@@ -106,7 +114,7 @@ def follow(folder: StateFolder, wish: Wish) -> tuple[int, RunId]:
             except MasterGoneError:
                 deadline = time.monotonic() + PATIENCE_S
         if told:
-            wish = Wish(run=told[0].run, quiet=wish.quiet)
+            wish = Wish(run=told[0].run, quiet=wish.quiet, stream=wish.stream)
         if time.monotonic() > deadline:
             raise MasterError(
                 f"{folder.path}: a process holds the lock and does not say where it listens",
@@ -223,6 +231,9 @@ class _Follower:
 
     async def see_through(self) -> tuple[int, RunId]:
         with self._signals():
+            if self._wish.stream is not None:
+                with self._session.reader() as reader:
+                    self._wish.stream.begin(reader)
             run = await self._begin()
             if not self._wish.watch:
                 await self._session.serve(run)
@@ -255,6 +266,7 @@ class _Follower:
             if self._code == DETACHED:
                 return await self._session.look(run)
             rested = await self._session.rest(run)
+            await asyncio.to_thread(self._print_new, run)
             hosts = await self._session.hosts(run)
             self._tell_hosts(hosts)
             if rested is not None and not self._waits_for_unpause(rested):
@@ -276,6 +288,11 @@ class _Follower:
             self._progress.clear()
         for line in lines:
             talk(line)
+
+    def _print_new(self, run: RunId) -> None:
+        if self._wish.stream is not None:
+            with self._session.reader() as reader:
+                self._wish.stream.show(reader, run, first=self._progress.clear)
 
     def _waits_for_unpause(self, run: Run) -> bool:
         """Say whether a paused run is worth staying for: a person may see it and unpause."""
@@ -386,6 +403,9 @@ class _Inside:
     async def collect(self, run: RunId) -> None:
         await self._master.collect(run)
 
+    def reader(self) -> AbstractContextManager[Reader]:
+        return self._master.store.reader()
+
 
 class _Beside:
     """The master is another process; what is looked at comes from the database."""
@@ -424,6 +444,9 @@ class _Beside:
     async def collect(self, run: RunId) -> None:
         if not await self._ask(lambda: self._client.collect(run)):
             raise MasterGoneError
+
+    def reader(self) -> AbstractContextManager[Reader]:
+        return self._client.reader()
 
     async def _ask(self, call: Callable[[], T]) -> T:
         """Ask in a thread; a master that ended meanwhile is no error."""

@@ -17,6 +17,7 @@ from corral.cli.follow import Wish, follow, start_detached, summary
 from corral.cli.hostflags import hosts_options, selected
 from corral.cli.output import talk
 from corral.cli.preview import preview
+from corral.cli.stream import Stream
 from corral.client import Client
 from corral.errors import MasterError, UsageError
 from corral.model.base import Frozen
@@ -100,6 +101,8 @@ class Asked(Frozen, frozen=True, kw_only=True):
 @click.option("--fresh", is_flag=True, help="Start everything again, even what is done.")
 @click.option("-n", "--dry-run", is_flag=True, help="Show what would run; start nothing.")
 @click.option("-d", "--detach", is_flag=True, help="Print the run's id and go; it goes on.")
+@click.option("--stream", is_flag=True, help="Print what tasks print, each as its result comes.")
+@click.option("--tag", is_flag=True, help="As --stream, each line led by its task's number.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors and results.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output.json_option
@@ -117,6 +120,8 @@ def command(
     yes: bool,
     as_json: bool,
     fresh: bool,
+    stream: bool,
+    tag: bool,
     **given: object,
 ) -> None:
     """Run a command once for every combination of the values in its braces.
@@ -130,6 +135,11 @@ def command(
     One word is a shell line; several are a program and its arguments. Options end at the first
     word. The same command again runs only what is missing or failed.
     """
+    if (stream or tag) and (as_json or detach):
+        other = "--json" if as_json else "--detach"
+        raise UsageError(
+            "--stream prints what tasks print, and nothing else", hint=f"leave {other} out"
+        )
     here = output.here()
     folder = RealFolder(here)
     hosts = selected(flags) or (LOCAL_SPEC,)
@@ -164,8 +174,10 @@ def command(
     if detach:
         _detach(state, submission, as_json=as_json, quiet=quiet)
         return
-    code, run = follow(state, Wish(submission=submission, quiet=quiet))
-    ctx.exit(ending.tell(state, run, code, quiet=quiet, as_json=as_json))
+    printer = Stream(state.blobs, tag=tag) if stream or tag else None
+    code, run = follow(state, Wish(submission=submission, quiet=quiet, stream=printer))
+    streamed = printer is not None
+    ctx.exit(ending.tell(state, run, code, quiet=quiet, as_json=as_json, streamed=streamed))
 
 
 def _with_checks(parsed: Parsed, file: RunFile, folder: RealFolder) -> Parsed:

@@ -693,6 +693,25 @@ left join output o on o.attempt_id = a.id
 left join host h on h.id = a.host_id
 where a.id = ?1
 
+-- attempt_newest --
+-- The highest id so far.
+select coalesce(max(id), 0) from attempt
+
+-- attempts_open --
+-- What is under way, of any run.
+select id from attempt where state in ('leased', 'running', 'reported')
+
+-- attempts_after --
+-- Attempts with a higher id than ?1: id, run, outcome, when it ended.
+select a.id, t.run_id, a.outcome, a.ended from attempt a join task t on t.id = a.task_id
+where a.id > ?1 order by a.id limit ?2
+
+-- attempts_standing --
+-- The same of those in a JSON list of ids.
+select a.id, t.run_id, a.outcome, a.ended
+from json_each(?1) j cross join attempt a cross join task t
+where a.id = j.value and t.id = a.task_id
+
 -- attempt_of_task --
 -- The attempt of that number.
 select id from attempt where task_id = ?1 and number = ?2
