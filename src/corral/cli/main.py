@@ -27,6 +27,7 @@ VERBS = {
     "logs": "Print what tasks wrote.",
     "why": "Say why a task, or a run, is as it is.",
     "collect": "Bring the results folder up to date, or collect by another rule.",
+    "report": "Write one HTML file about a run.",
     "retry": "Give failed and cancelled tasks out again.",
     "rerun": "Give tasks out again, whatever they are.",
     "pause": "Hand out nothing until unpause.",

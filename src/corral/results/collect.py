@@ -17,12 +17,11 @@ from corral.results.content import Content
 from corral.results.files import Files
 from corral.results.gather import STREAMS, pieces, run_program
 from corral.results.index import Index, Record
-from corral.results.joined import Finder, said_by
+from corral.results.joined import Finder, values_of
 from corral.results.source import OutputTemplate, Source
 from corral.results.tree import Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from corral.results.rules import Rule
 
 __all__ = [
-    "Collected", "OutputTemplate", "Refresher", "Source", "collect", "remove",
+    "Collected", "OutputTemplate", "Refresher", "Source", "collect", "place_report", "remove",
 ]  # fmt: skip
 
 REFRESH_MIN_S = 5.0  # between two refreshes: a person looks no more often
@@ -128,6 +127,20 @@ def collect(source: Source, folder: Path) -> Collected:
     )
 
 
+def place_report(folder: Path) -> Path:
+    """Say where a run's report goes, and note that it is corral's.
+
+    Raises:
+        CorralError: Something of the user's stands there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with closing(Index(folder)) as index:
+        if index.get(paths.REPORT) is None:
+            _check_free(folder / paths.REPORT)
+            index.add(Record(path=paths.REPORT))
+    return folder / paths.REPORT
+
+
 def remove(folder: Path) -> None:
     """Remove what corral wrote into a results folder, and the folder if nothing else is in it.
 
@@ -141,7 +154,7 @@ def remove(folder: Path) -> None:
             for below in (paths.FILES, paths.PARTS):
                 with closing(Tree(folder / below, index, f"{below}/")) as tree:
                     tree.remove_unwanted()
-            for name in paths.WRITTEN:
+            for name in (*paths.WRITTEN, paths.REPORT):
                 if index.get(name) is not None:
                     (folder / name).unlink(missing_ok=True)
         (folder / paths.INDEX).unlink(missing_ok=True)
@@ -157,14 +170,19 @@ def _claim_names(index: Index) -> None:
     for name in paths.WRITTEN:
         if index.get(name) is not None:
             index.want(name)
-        elif os.path.lexists(index.folder / name):
-            raise CorralError(
-                f"{index.folder / name} is there and not corral's, so it is not replaced",
-                hint="move it away, then: corral collect (or choose another place with -o)",
-            )
+        else:
+            _check_free(index.folder / name)
     for name in paths.WRITTEN:
         if index.get(name) is None:
             index.add(Record(path=name))
+
+
+def _check_free(path: Path) -> None:
+    if os.path.lexists(path):
+        raise CorralError(
+            f"{path} is there and not corral's, so it is not replaced",
+            hint="move it away, then: corral collect (or choose another place with -o)",
+        )
 
 
 def _write_attempts(source: Source, folder: Path) -> tuple[int, table.HostsTried]:
@@ -203,7 +221,7 @@ def _write_results(
             tasks += 1
             if result.state == "done":
                 done += 1
-                rows.add(result, _values(result, finder))
+                rows.add(result, values_of(result, finder))
                 output.add(result)
                 files.add(result)
             else:
@@ -217,14 +235,6 @@ def _write_results(
         rows.finish()
         output.finish()
     return _Tally(tasks=tasks, done=done, failed=failed, output_bytes=output.size)
-
-
-def _values(result: Result, finder: Finder | None) -> Mapping[str, str]:
-    """Give the values of a task; of several rows the last one, as of several ``k=v``."""
-    if finder is None:
-        return said_by(result)
-    rows = finder.rows(result)
-    return rows[-1] if rows else table.NO_VALUES
 
 
 class _Output:

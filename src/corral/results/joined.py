@@ -13,7 +13,7 @@ from corral.errors import CorralError, UsageError
 from corral.results import values
 from corral.results.sheet import Csv, Sheet, free
 from corral.results.stats import Sample
-from corral.results.table import BEFORE, megabytes, yielding
+from corral.results.table import BEFORE, NO_VALUES, megabytes, yielding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,6 +68,17 @@ def said_by(result: Result) -> values.Values:
     text = result.said.decode("utf-8", "replace")
     found = values.from_json(text) if text.lstrip().startswith("{") else values.pairs(text)
     return found[-1] if found else {}
+
+
+def values_of(result: Result, finder: Finder | None) -> Mapping[str, str]:
+    """Give the values of a task; of several rows the last one, as of several ``k=v``.
+
+    Without a finder only what the task wrote to ``CORRAL_RESULT``.
+    """
+    if finder is None:
+        return said_by(result)
+    rows = finder.rows(result)
+    return rows[-1] if rows else NO_VALUES
 
 
 class Table:

@@ -23,6 +23,7 @@ MISSING = "missing.txt"
 RUN_FILE = "run.toml"
 FILES = "files"
 PARTS = "output"  # in place of output.txt, if the rule makes many files
+REPORT = "report.html"  # on request
 INDEX = ".written.jsonl"  # what corral wrote into the folder; see index.py
 
 WRITTEN = (RUN_FILE, ATTEMPTS, RESULTS, OUTPUT, ERRORS, FAILED, MISSING)  # beside files/
