@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import dispatch, farm, first, idle, million, rate, start
+from benchmarks import collecting, dispatch, farm, first, idle, million, rate, start
 from benchmarks.table import Bench, lines
 
 BENCHMARKS = {
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "first": first,
     "idle": idle,
     "million": million,
+    "collecting": collecting,
 }
 
 

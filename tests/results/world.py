@@ -39,6 +39,12 @@ class World:
     def results(self) -> Iterator[Result]:
         yield from self.tasks
 
+    def printed(self) -> Iterator[tuple[int, bytes, int, str]]:
+        for result in self.results():
+            if result.state == "done":
+                stdout = result.stdout
+                yield result.number, stdout.inline, stdout.size, stdout.sha256
+
     def attempts(self) -> Iterator[Attempt]:
         yield from self.starts
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from corral.store.base import Reader, Row
 
+_VALUES = msgspec.json.Decoder(tuple[str, ...])
+_NOTHING = Captured()
 PAGE = 1_000  # rows read at a time where a query is walked by number
 
 
@@ -152,8 +154,18 @@ def running(reader: Reader, of: Run) -> list[tuple[str, int, str, float, str, st
 
 def results(reader: Reader, of: Run, *, everything: bool = False) -> Iterator[Result]:
     """Stream the tasks with what they left, in the order of the latest command."""
-    for row in reader.each("results", of.id, of.generation, int(everything)):
-        yield _result(reader, row)
+    for unnamed in (0, 1)[: 1 + everything]:
+        for row in reader.each("results", of.id, of.generation, unnamed):
+            yield _result(reader, row)
+
+
+def printed(reader: Reader, of: Run, *, everything: bool = False) -> Iterator[Row]:
+    """Stream (number, inline stdout, its size, SHA-256 if not inline) of the done tasks, in order.
+
+    It is what most collecting needs, at a small part of what `results` costs.
+    """
+    for unnamed in (0, 1)[: 1 + everything]:
+        yield from reader.each("printed", of.id, of.generation, unnamed)
 
 
 def result(reader: Reader, of: Task) -> Result:
@@ -281,12 +293,12 @@ def _attempt(row: Row) -> Attempt:
 def _result(reader: Reader, row: Row) -> Result:
     (number, position, params, rep, state, reason, ticket, attempt, host, exit_code, signal, kind,
      outcome, seconds, cpu_s, peak_kb, out_size, out, out_sha256, err_size, err, err_sha256,
-     attempt_id) = row  # fmt: skip
-    files = () if attempt_id is None else reader.rows("files_of_attempt", attempt_id)
+     attempt_id, has_files) = row  # fmt: skip
+    files = reader.rows("files_of_attempt", attempt_id) if has_files else ()
     return Result(
         number=number,
         position=position,
-        values=tuple(json.loads(params)),
+        values=_VALUES.decode(params),
         rep=rep,
         state=state,
         reason=reason,
@@ -300,8 +312,8 @@ def _result(reader: Reader, row: Row) -> Result:
         seconds=seconds,
         cpu_s=cpu_s,
         peak_kb=peak_kb,
-        stdout=Captured(size=out_size or 0, inline=out or b"", sha256=out_sha256 or ""),
-        stderr=Captured(size=err_size or 0, inline=err or b"", sha256=err_sha256 or ""),
+        stdout=_captured(out_size, out, out_sha256),
+        stderr=_captured(err_size, err, err_sha256),
         files=tuple(
             ResultFile(name=name, size=size, sha256=sha256, mode=mode)
             for name, size, sha256, mode in files
@@ -321,6 +333,12 @@ def _run_host(row: Row) -> RunHost:
         if spec == "{}"
         else msgspec.json.decode(spec, type=HostSpec),
     )
+
+
+def _captured(size: int | None, inline: bytes | None, sha256: str | None) -> Captured:
+    if not size:
+        return _NOTHING
+    return Captured(size=size, inline=inline or b"", sha256=sha256 or "")
 
 
 def _host(row: Row) -> Host:

@@ -41,6 +41,9 @@ class RunSource:
     def results(self) -> Iterator[Result]:
         return queries.results(self._reader, self._run, everything=self._everything)
 
+    def printed(self) -> Iterator[tuple[int, bytes, int, str]]:
+        return queries.printed(self._reader, self._run, everything=self._everything)
+
     def attempts(self) -> Iterator[Attempt]:
         return queries.attempts(self._reader, self._run)
 

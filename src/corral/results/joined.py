@@ -129,9 +129,15 @@ def write_json_lines(table: Table, out: BinaryIO, folder: Path | None) -> None:
     """Write an object a row; a number is written with the digits that it came with."""
     del folder
     columns = Columns(table.before)
+    encode = msgspec.json.encode
     for row in table:
-        found = {name: _typed(text) for name, text in columns.pairs(row) if text is not None}
-        out.write(msgspec.json.encode(found) + b"\n")
+        found: dict[str, object] = {}
+        for name, text in columns.pairs(row):
+            if text is not None:
+                found[name] = (
+                    msgspec.Raw(text.encode()) if values.is_plain_number(text) else _typed(text)
+                )
+        out.write(encode(found) + b"\n")
 
 
 def write_parquet(table: Table, out: BinaryIO, folder: Path | None) -> None:
@@ -168,19 +174,28 @@ def write_groups(table: Table, out: BinaryIO, group: Sequence[str]) -> None:
     """
     columns = Columns(table.before)
     groups: dict[tuple[str, ...], dict[str, Sample]] = {}
-    seen = {*table.before, *AFTER}
+    fixed = {name: index for index, name in enumerate((*table.before, *AFTER))}
+    missing = set(group) - fixed.keys()
     for row in table:
-        cells = dict(columns.pairs(row))
-        seen |= cells.keys()
-        key = tuple(cells.get(name) or "" for name in group)
-        samples = groups.setdefault(key, {})
-        for name in (columns.of[name] for name in row.values):
-            value = values.number(cells[name] or "")
+        cells = (*row.before, *row.after)
+        columns.learn(row)
+        found = {columns.of[name]: text for name, text in row.values.items()}
+        missing -= found.keys()
+        key = tuple(
+            (cells[fixed[name]] if name in fixed else found.get(name)) or "" for name in group
+        )
+        samples = groups.get(key)
+        if samples is None:
+            samples = groups[key] = {}
+        for name, text in found.items():
+            value = values.number(text)
             if value is not None and name not in group:
-                samples.setdefault(name, Sample()).add(value)
-    if unknown := [name for name in group if name not in seen]:
+                if name not in samples:
+                    samples[name] = Sample()
+                samples[name].add(value)
+    if missing:
         raise UsageError(
-            f"--group {unknown[0]}: there is no such column",
+            f"--group {', '.join(sorted(missing))}: there is no such column",
             hint=f"one of: {', '.join((*table.before, *columns.names, *AFTER))}",
         )
     numeric = [
@@ -206,11 +221,15 @@ class Columns:
     def names(self) -> tuple[str, ...]:
         return tuple(self.of.values())
 
-    def pairs(self, row: Row) -> Iterator[tuple[str, str | None]]:
-        """Give a row as (column, text)."""
+    def learn(self, row: Row) -> None:
+        """Name the columns of values that were not seen before."""
         for name in row.values:
             if name not in self.of:
                 self.of[name] = free(name, {*self._before, *AFTER, *self.of.values()})
+
+    def pairs(self, row: Row) -> Iterator[tuple[str, str | None]]:
+        """Give a row as (column, text)."""
+        self.learn(row)
         yield from zip(self._before, row.before, strict=True)
         for name, text in row.values.items():
             yield self.of[name], text
@@ -248,9 +267,7 @@ def _short(value: float | None) -> str:
 
 
 def _typed(text: str) -> object:
-    """Give a text as JSON would have it: numbers and truths are none."""
-    if values.is_plain_number(text):
-        return msgspec.Raw(text.encode())
+    """Give a text that is no number as JSON would have it."""
     if text in ("true", "false"):
         return text == "true"
     return _clean(text)

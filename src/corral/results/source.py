@@ -38,6 +38,13 @@ class Source(Protocol):
         """Stream the tasks with what they left, in the order of the latest command."""
         ...
 
+    def printed(self) -> Iterator[tuple[int, bytes, int, str]]:
+        """Stream (number, inline stdout, its size, SHA-256 if not inline) of the done tasks.
+
+        In the same order, at a small part of the cost. What printed nothing may be left out.
+        """
+        ...
+
     def attempts(self) -> Iterator[Attempt]:
         """Stream all attempts, those of one task in their order."""
         ...

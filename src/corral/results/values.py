@@ -29,7 +29,7 @@ _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _LONE_NUMBER = re.compile(
     rf"(?<![\w.])(?:{_NUMBER}|[-+]?(?:nan|inf(?:inity)?))(?![\w.])", re.IGNORECASE
 )
-_PLAIN_NUMBER = re.compile(_NUMBER)
+_PLAIN_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
 _PAIR = re.compile(
     r"""(?<![\w.=!<>])([A-Za-z_][\w.]*)[ \t]*=(?!=)[ \t]*("[^"\n]*"|'[^'\n]*'|[^\s,;]+)"""
 )
@@ -114,13 +114,7 @@ def last_number(text: str) -> list[Values]:
 
 def is_plain_number(text: str) -> bool:
     """Say whether JSON would write the number just so."""
-    if not _PLAIN_NUMBER.fullmatch(text):
-        return False
-    try:
-        msgspec.json.decode(text)
-    except msgspec.DecodeError:
-        return False  # 007, .5, +1
-    return True
+    return _PLAIN_NUMBER.fullmatch(text) is not None  # not 007, .5, +1
 
 
 def _any(data: bytes) -> list[Values]:

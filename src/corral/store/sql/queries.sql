@@ -659,23 +659,33 @@ from attempt a join task t on t.id = a.task_id join host h on h.id = a.host_id
 where t.run_id = ?1 and a.state in ('leased', 'running') order by a.id
 
 -- results --
--- Tasks with what they left, in the order of the latest command: run_id, generation, 1 = also those it does not name.
+-- Tasks with what they left, in the order of the latest command: run_id, generation, 1 = those that it
+-- does not name, by number. The index gives the order: nothing is sorted.
 select t.number, t.position, t.params, t.rep, t.state, t.reason, a.ticket, a.number, h.name, a.exit,
     a.signal, a.kind, a.outcome, a.seconds, a.cpu_s, a.peak_kb,
-    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id
+    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id,
+    exists (select 1 from file f where f.attempt_id = a.id)
 from task t
 left join attempt a on a.id = coalesce(t.accepted,
     (select max(x.id) from attempt x where x.task_id = t.id))
 left join output o on o.attempt_id = a.id
 left join host h on h.id = a.host_id
-where t.run_id = ?1 and t.generation = ?2 and (?3 or t.position is not null)
-order by t.position is null, t.position, t.number
+where t.run_id = ?1 and t.generation = ?2 and (t.position is null) = ?3
+order by t.position, t.number
+
+-- printed --
+-- Done tasks with their stdout alone, as `results`.
+select t.number, o.stdout, o.stdout_size, o.stdout_sha256
+from task t join output o on o.attempt_id = t.accepted
+where t.run_id = ?1 and t.generation = ?2 and t.state = 'done' and (t.position is null) = ?3
+order by t.position, t.number
 
 -- result_of_task --
 -- The same of one task.
 select t.number, t.position, t.params, t.rep, t.state, t.reason, a.ticket, a.number, h.name, a.exit,
     a.signal, a.kind, a.outcome, a.seconds, a.cpu_s, a.peak_kb,
-    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id
+    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id,
+    exists (select 1 from file f where f.attempt_id = a.id)
 from task t
 left join attempt a on a.id = coalesce(t.accepted,
     (select max(x.id) from attempt x where x.task_id = t.id))
@@ -687,7 +697,8 @@ where t.id = ?1
 -- The same of one attempt, whatever became of it.
 select t.number, t.position, t.params, t.rep, t.state, t.reason, a.ticket, a.number, h.name, a.exit,
     a.signal, a.kind, a.outcome, a.seconds, a.cpu_s, a.peak_kb,
-    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id
+    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id,
+    exists (select 1 from file f where f.attempt_id = a.id)
 from attempt a join task t on t.id = a.task_id
 left join output o on o.attempt_id = a.id
 left join host h on h.id = a.host_id
