@@ -98,6 +98,7 @@ def test_a_program_rejects_and_its_crash_pauses_the_run_until_it_can_tell(corral
     assert corral.json("status")["run"]["reason"] == (
         "no verdict on task 2: ./check.py: exit 1: RuntimeError: cannot tell"
     )
+    assert "mend what checks" in corral("why").stdout
     assert corral.output("say") == "good\n"
     (corral.folder / "healed").touch()
     corral("resume", code=1)

@@ -8,7 +8,7 @@ import click
 
 from corral.cli import output
 from corral.cli.output import plain
-from corral.engine import queries
+from corral.engine import judge, queries
 from corral.units import show_seconds
 
 if TYPE_CHECKING:
@@ -117,6 +117,11 @@ def _of_run(run: Run, *, served: bool) -> list[str]:
             return [f"{run.name} is under way: {active} tasks run, {waiting} wait for a slot."]
         case "paused" if run.reason == "asked":
             return [f"{run.name} was paused: corral unpause {run.name} goes on."]
+        case "paused" if run.reason.startswith(judge.NO_VERDICT):
+            return [
+                f"{run.name} paused by itself: {run.reason}.",
+                f"mend what checks; the result is kept and judged again: corral resume {run.name}",
+            ]
         case "paused":
             return [
                 f"{run.name} paused by itself: {run.reason}.",

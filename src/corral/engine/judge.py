@@ -20,6 +20,8 @@ from corral.scheduler import health, retry
 if TYPE_CHECKING:
     from corral.store.base import Tx
 
+NO_VERDICT = "no verdict"  # how the reason of a pause by `no_verdict` begins
+
 
 class Known(NamedTuple):
     """An attempt with what judging it needs: a row of the query ``attempts_known``."""
@@ -97,7 +99,7 @@ def no_verdict(tx: Tx, attempt: AttemptId, reason: str, now: float) -> None:
         tx.tell("judge")
         return
     known = Known._make(row)
-    text = f"no verdict on task {known.task_number}: {reason}"
+    text = f"{NO_VERDICT} on task {known.task_number}: {reason}"
     if tx.change("run_set", known.run, "paused", text, '["open"]', None):
         events.add(
             tx, now, "paused", run=known.run, name=known.run_name, text=text,

@@ -52,13 +52,19 @@ class Finder:
 
         What a task wrote to ``CORRAL_RESULT`` goes before what is found elsewhere.
         """
-        said = said_by(result)
+        said = said_by(result) if result.said else None
         if said and not self._form:
             return [said]
-        found = self._parse(values.joined(self._content.chunks(result)))
+        found = self._parse(self._whole(result))
         if not said:
             return found
         return [row | said for row in found] or [said]
+
+    def _whole(self, result: Result) -> bytes:
+        captured = self._content.captured(result)
+        if not self._content.declared and not captured.sha256:
+            return captured.inline  # as nearly all are
+        return values.joined(self._content.chunks(result))
 
 
 def said_by(result: Result) -> values.Values:

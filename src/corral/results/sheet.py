@@ -60,10 +60,10 @@ class Sheet:
         for name in values:
             if name not in self._names:
                 self._names[name] = free(name, {*self._before, *self._after, *self._names.values()})
-        self._widest = len(self._before) + len(self._names) + len(self._after)
+                self._widest += 1
         if not self._any:
             self._narrowest, self._any = self._widest, True
-        self._rows.row((*before, *(values.get(name) for name in self._names), *after))
+        self._rows.row([*before, *[values.get(name) for name in self._names], *after])
 
     def finish(self) -> None:
         """Write the header, and below it all rows."""
