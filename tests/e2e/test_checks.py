@@ -130,3 +130,21 @@ def test_a_master_that_ends_takes_the_checking_program_with_it(corral: Corral) -
     corral.write("check.py", "#!/bin/sh\nexit 0\n", executable=True)
     corral("resume")
     assert corral.starts() == 1
+
+
+@pytest.mark.timeout(90)  # eighty programs, two at a time
+def test_checks_that_take_their_time_keep_no_other_run_waiting(corral: Corral) -> None:
+    corral.write("check.py", "#!/bin/sh\nuntil test -e go; do sleep 0.05; done\n", executable=True)
+    slow = corral.start("run", "-q", "--check", "./check.py", "echo {n=1..80}")
+    wait_until(
+        lambda: (
+            corral.master()
+            and [a["state"] for a in corral.json("attempts")["attempts"]].count("reported") == 80
+        ),
+        seconds=30,
+        what="all are reported, more than wait for a seat",
+    )
+    corral("run", "-q", "--name", "quick", "--check", "nonempty", "echo {n=1,2}")
+    assert corral.json("status", "echo")["run"]["counts"]["done"] == 0
+    (corral.folder / "go").touch()
+    assert slow.wait(30) == 0

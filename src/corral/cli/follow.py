@@ -266,7 +266,8 @@ class _Follower:
             if self._code == DETACHED:
                 return await self._session.look(run)
             rested = await self._session.rest(run)
-            await asyncio.to_thread(self._print_new, run)
+            if self._wish.stream is not None:
+                await asyncio.to_thread(self._print_new, self._wish.stream, run)
             hosts = await self._session.hosts(run)
             self._tell_hosts(hosts)
             if rested is not None and not self._waits_for_unpause(rested):
@@ -289,10 +290,9 @@ class _Follower:
         for line in lines:
             talk(line)
 
-    def _print_new(self, run: RunId) -> None:
-        if self._wish.stream is not None:
-            with self._session.reader() as reader:
-                self._wish.stream.show(reader, run, first=self._progress.clear)
+    def _print_new(self, stream: Stream, run: RunId) -> None:
+        with self._session.reader() as reader:
+            stream.show(reader, run, first=self._progress.clear)
 
     def _waits_for_unpause(self, run: Run) -> bool:
         """Say whether a paused run is worth staying for: a person may see it and unpause."""

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     Answer = tuple[AttemptId, Verdict | NoVerdictError]
 
 BATCH = 100  # attempts judged between two looks at the queue; their outputs are in memory
+PAGE = 1_000  # rows looked at in one query
+WAITING = 64  # attempts that wait for a seat: enough to keep all seats taken
 
 
 class Judges:
@@ -102,17 +104,29 @@ class Judges:
             await asyncio.wrap_future(written)
 
     def _find(self) -> tuple[list[Row], list[Row]]:
-        """List attempts to judge: those that are quickly done, and those that a program must see."""
+        """List attempts to judge: those that are quickly done, and those that a program must see.
+
+        However many wait for a program, those behind them that need none are found.
+        """
         quick: list[Row] = []
         slow: list[Row] = []
+        programs: dict[tuple[int, int], bool] = {}
+        after = 0
         with self._store.reader() as reader:
-            for row in reader.rows("attempts_to_judge", 0, BATCH + len(self._busy)):
-                if AttemptId(row[0]) in self._busy:
-                    continue
-                command = self._parts.get(reader, RunId(row[1]), row[2]).command
-                programs = any(checks.read(text).kind == "program" for text in command.checks)
-                (slow if programs else quick).append(row)
-        return quick, slow
+            while len(quick) < BATCH and (page := reader.rows("attempts_to_judge", after, PAGE)):
+                after = page[-1][0]
+                for row in page:
+                    if (row[1], row[2]) not in programs:
+                        programs[row[1], row[2]] = self._has_program(reader, RunId(row[1]), row[2])
+                    if not programs[row[1], row[2]]:
+                        quick.append(row)
+                    elif row[0] not in self._busy and len(self._busy) + len(slow) < WAITING:
+                        slow.append(row)
+        return quick[:BATCH], slow
+
+    def _has_program(self, reader: Reader, run: RunId, generation: int) -> bool:
+        command = self._parts.get(reader, run, generation).command
+        return any(checks.read(text).kind == "program" for text in command.checks)
 
     def _answers(self, rows: Sequence[Row], stop: threading.Event | None) -> list[Answer]:
         """Judge, with no snapshot of the database open: a program may take its time."""
