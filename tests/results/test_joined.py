@@ -102,8 +102,8 @@ def test_values_come_from_declared_files_too(world: World) -> None:
 
 
 def test_what_a_task_said_goes_before_what_it_printed(world: World) -> None:
-    world.task(stdout=b"E=1 M=2", said=b'{"E": 7}')
-    world.task(stdout=b"E=1 M=2", said=b"E=8\nM=9")
+    world.task(stdout=b"E=1 M=2", told='{"E": 7}')
+    world.task(stdout=b"E=1 M=2", told="E=8\nM=9")
     rows = list(csv.DictReader(io.StringIO(table(world).decode())))
     assert [(row["E"], row["M"]) for row in rows] == [("7", ""), ("8", "9")]
     rows = list(csv.DictReader(io.StringIO(table(world, "table=kv").decode())))

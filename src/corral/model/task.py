@@ -76,7 +76,6 @@ class Result(Frozen, frozen=True, kw_only=True):
     stderr: Captured
     told: str = ""  # what it wrote to CORRAL_RESULT: JSON, or k=v lines
     files: tuple[ResultFile, ...] = ()
-    said: bytes = b""  # what it wrote to CORRAL_RESULT; small
 
 
 class TaskDetail(Frozen, frozen=True, kw_only=True):

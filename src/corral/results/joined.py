@@ -52,7 +52,7 @@ class Finder:
 
         What a task wrote to ``CORRAL_RESULT`` goes before what is found elsewhere.
         """
-        said = said_by(result) if result.said else None
+        said = said_by(result) if result.told else None
         if said and not self._form:
             return [said]
         found = self._parse(self._whole(result))
@@ -69,9 +69,9 @@ class Finder:
 
 def said_by(result: Result) -> values.Values:
     """Read what a task wrote to ``CORRAL_RESULT``: an object of JSON, or ``name=value``."""
-    if not result.said:
+    if not result.told:
         return {}
-    text = result.said.decode("utf-8", "replace")
+    text = result.told
     found = values.from_json(text) if text.lstrip().startswith("{") else values.pairs(text)
     return found[-1] if found else {}
 

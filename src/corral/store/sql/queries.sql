@@ -708,7 +708,7 @@ where t.id = ?1
 -- The same of one attempt, whatever became of it.
 select t.number, t.position, t.params, t.rep, t.state, t.reason, a.ticket, a.number, h.name, a.exit,
     a.signal, a.kind, a.outcome, a.seconds, a.cpu_s, a.peak_kb,
-    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, a.id,
+    o.stdout_size, o.stdout, o.stdout_sha256, o.stderr_size, o.stderr, o.stderr_sha256, o.result, a.id,
     exists (select 1 from file f where f.attempt_id = a.id)
 from attempt a join task t on t.id = a.task_id
 left join output o on o.attempt_id = a.id
