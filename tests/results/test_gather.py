@@ -357,7 +357,7 @@ def test_what_a_task_wrote_to_its_result_file_is_in_results_csv_whatever_the_rul
     world: World, folder: Path
 ) -> None:
     world.task(
-        stdout=b"E=1\n", said=json.dumps({"E": 2.5, "deep": {"x": None, "y": True}}).encode()
+        stdout=b"E=1\n", told=json.dumps({"E": 2.5, "deep": {"x": None, "y": True}})
     )
     collect(world, folder)
     assert (folder / "results.csv").read_text().splitlines() == [
