@@ -1,223 +1,420 @@
-"""A virtual master: the real engine and store, with the counter's holding and the keeper's looking."""
+"""One life of the master: its real farm, keepers, counter, judges and channel on virtual time.
+
+A life ends by a kill -9 between any two steps, before or after a commit or an answer; or in order,
+when its job is done and its agents are gone. The world's store outlives it.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from random import Random
-from typing import TYPE_CHECKING, Any
+import asyncio
+import hashlib
+import sqlite3
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from corral import protocol
-from corral.engine import exchange, upkeep
-from corral.engine.parts import Parts
-from corral.ids import Incarnation
-from corral.protocol import Exchange, Refusal, Reply
-from tests.simulation.host import SECRET
-from tests.support.world import World
+from corral.engine import control, queries
+from corral.errors import CorralError
+from corral.fleet.base import Doors
+from corral.ids import Owner, RunId
+from corral.master.exchanges import Exchanges
+from corral.master.farm import Farm
+from corral.master.judges import Judges
+from corral.server.agents import AgentChannel
+from corral.store.sqlite import _Work
+from tests.simulation.asyncloop import VirtualLoop
+from tests.simulation.events import Timeline
+from tests.simulation.network import SimLauncher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
+    from contextlib import AbstractContextManager
+    from random import Random
 
-    from tests.simulation.events import Loop
-    from tests.simulation.host import Host
+    from corral.fleet.base import Launcher
+    from corral.model.host import HostSpec
+    from corral.store.base import Reader
+    from tests.simulation.run import Simulation
 
-    Answer = Callable[[int, str, bytes], None]
+T = TypeVar("T")
 
-LOOK_S = 0.5
-
-
-class Held:
-    """An exchange that waits for something to be said."""
-
-    def __init__(self, request: Exchange, answer: Callable[[Reply], None]) -> None:
-        self.request = request
-        self.answer = answer
+SECRET = b"s" * 32
+GROUP = 200
+GATHER_S = (0.0001, 0.002)  # until the writer takes up what is queued
+FSYNC_S = (0.0002, 0.004)
+THREAD_S = (0.0001, 0.002)
+RUN = RunId(1)
+AT_REST = ("done", "halted", "paused", "cancelled")
 
 
-class Master:
-    """Serves the world's store; may crash between any two steps, and come back."""
+class KilledError(BaseException):
+    """The process ends in the middle of a commit."""
 
-    def __init__(self, world: World, *, loop: Loop, chance: Random, faults: float) -> None:
-        self.world = world
-        self.loop = loop
+
+class Durable(sqlite3.Connection):
+    """The database in memory; a commit takes time, and the process may die before it is through."""
+
+    syncing: Callable[[], None] | None = None
+    synced: Callable[[], None] | None = None
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:  # type: ignore[override]
+        if sql != "commit" or self.syncing is None:
+            return super().execute(sql, *values)
+        self.syncing()
+        done = super().execute(sql)
+        if self.synced is not None:
+            self.synced()
+        return done
+
+
+class LifeStore:
+    """The store as one life of the master has it: what it hands in after its end is nobody's."""
+
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self._store = life.world.store
+        self._queue: list[_Work] = []
+        self._busy = False
+
+    def write(self, change: Callable[..., T], *args: Any, **kwargs: Any) -> Future[T]:
+        work = _Work(change, args, kwargs)
+        if not self._life.dead:
+            self._queue.append(work)
+            self._look()
+        return work.future
+
+    def reader(self) -> AbstractContextManager[Reader]:
+        return self._store.reader()
+
+    def listen(self, listener: Callable[[frozenset[str]], None]) -> None:
+        raise AssertionError(f"a life hears by itself, not by {listener}")
+
+    def close(self) -> None:
+        """Nothing is open: the store is the world's."""
+
+    def _look(self) -> None:
+        if self._queue and not self._busy:
+            self._busy = True
+            self._life.timeline.after(self._life.chance.uniform(*GATHER_S), self._flush)
+
+    def _flush(self) -> None:
+        """Commit what is queued; others may be served, and the process may die, meanwhile."""
+        group, self._queue = self._queue[:GROUP], self._queue[GROUP:]
+        life = self._life
+        connection = life.simulation.connection
+        connection.syncing = life.sync
+        connection.synced = life.after_commit
+        try:
+            self._store._commit(group)
+        except KilledError:
+            connection.rollback()
+            return
+        finally:
+            connection.syncing = connection.synced = None
+        self._busy = False
+        for work in group:
+            self._look_at(work)
+        life.simulation.watch.committed([work._args for work in group])
+        self._look()
+
+    def _look_at(self, work: _Work) -> None:
+        """An error that is not meant for a user is a bug, whoever may swallow it."""
+        future = work.future
+        if future.done() and not future.cancelled():
+            error = future.exception()
+            if error is not None and not isinstance(error, CorralError):
+                name = getattr(work._change, "__name__", "?")
+                self._life.simulation.watch.broken(f"{name}: {error!r}")
+
+
+class SimFarm(Farm):
+    """The farm with virtual hosts behind it."""
+
+    def __init__(self, life: Life) -> None:
+        super().__init__(
+            life.folder,  # type: ignore[arg-type]  # all it needs of a state folder
+            life.store,
+            exchanges=life.exchanges,
+            doors=Doors(_no_listener, _no_connection),
+            clock=life,
+        )
+        self._life = life
+
+    def _launcher(self, spec: HostSpec) -> Launcher:
+        host = self._life.simulation.host(spec.name)
+        return SimLauncher(host, self._life, self._life.chance)
+
+
+class Folder:
+    """What of a state folder the master's parts ask for."""
+
+    owner = Owner("o")
+    secret = SECRET
+
+
+class Blobs:
+    """Content in memory; outlives the master as files do."""
+
+    def __init__(self) -> None:
+        self.parts: dict[tuple[str, int], bytearray] = {}
+        self.landed: dict[str, bytes] = {}
+
+    def part_size(self, ticket: str, n: int) -> int:
+        return len(self.parts.get((ticket, n), b""))
+
+    def append(self, ticket: str, n: int, offset: int, body: bytes) -> int | None:
+        part = self.parts.setdefault((ticket, n), bytearray())
+        if offset == 0:
+            part.clear()
+        if offset != len(part):
+            return None
+        part += body
+        return len(part)
+
+    def land(self, ticket: str, n: int, *, sha256: str, size: int) -> bool:
+        part = self.parts.pop((ticket, n), None)
+        if part is not None and hashlib.sha256(part).hexdigest() == sha256:
+            self.landed[sha256] = bytes(part)
+        return len(self.landed.get(sha256, b"")) == size and sha256 in self.landed
+
+
+class Life:
+    """One process that serves the world's state folder; the clock of that process, too."""
+
+    def __init__(self, simulation: Simulation, chance: Random) -> None:
+        self.simulation = simulation
+        self.world = simulation.world
         self.chance = chance
-        self.faults = faults  # probability of a fault of the network per message
-        self.hosts: list[Host] = []
-        self.up = True
-        self.ending = False
-        self.injected: Counter[str] = Counter()
-        self._held: dict[str, Held] = {}
-        self._told: dict[str, frozenset[str]] = {}
-        self._incarnations = 0
-        world.store.listen(self._hear)
-        loop.after(0, self._look)
+        self.timeline = Timeline(simulation.loop)
+        self.loop = VirtualLoop(self.timeline, thread_s=self._thread_s)
+        self._born_s = self.timeline.awake_s
+        self.dead = False
+        self.over = False  # it ended in order
+        self.judges_hang_s = 0.0
+        self.judges_crash = False
+        self.folder = Folder()
+        self.blobs = simulation.blobs
+        self.store = LifeStore(self)
+        self._heard: dict[str, tuple[float, int]] = {}  # awake seconds and freezes at its last word
+        self._changed = self._in_loop(asyncio.Event)
+        self.exchanges: Exchanges = self._in_loop(lambda: Exchanges(self.store, self))
+        terms = self.exchanges.parts.terms
+        self.exchanges.parts.terms = msgspec.structs.replace(
+            terms, silence_counts=simulation.plan.silence_counts
+        )
+        self._judges: Judges = self._in_loop(
+            lambda: Judges(self.store, self.exchanges.parts, self)
+        )
+        self.farm: SimFarm = self._in_loop(lambda: SimFarm(self))
+        self._channel = AgentChannel(self)  # type: ignore[arg-type]  # all it needs of a master
+        self._main = self._spawn(self._run())
+        self._main.add_done_callback(self._ended)
 
-    # ---------------------------------------------------------------- the network
+    # ---------------------------------------------------------------- its clock
 
-    def request(
+    @property
+    def clock(self) -> Life:
+        return self
+
+    def now(self) -> float:
+        return self.timeline.now + self.simulation.wall_offset
+
+    def ticks(self) -> float:
+        return self.timeline.now
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def _thread_s(self) -> float:
+        return self.chance.uniform(*THREAD_S)
+
+    # ---------------------------------------------------------------- what it does
+
+    async def _run(self) -> None:
+        """Serve until the run is at rest, then see the agents gone: as ``Master.run`` does."""
+        self.farm.adopt()
+        async with asyncio.TaskGroup() as group:
+            tasks = [
+                group.create_task(self.farm.keep(), name="keep hosts"),
+                group.create_task(self._judge(), name="judge"),
+            ]
+            await self._serve_run()
+            while not await self._is_at_rest():
+                await self._changed.wait()
+                self._changed.clear()
+            self.simulation.watch.ending = True
+            await asyncio.shield(self.farm.stop())
+            for task in tasks:
+                task.cancel()
+
+    async def _serve_run(self) -> None:
+        with self.store.reader() as reader:
+            state = queries.run(reader, RUN).state
+            hosts = queries.hosts_of(reader, RUN)
+        if state in ("open", "preparing"):
+            await self.farm.want(host.spec for host in hosts)
+
+    async def _is_at_rest(self) -> bool:
+        """Look at the run; one that paused by itself goes on, as an operator would have it."""
+        with self.store.reader() as reader:
+            state = queries.run(reader, RUN).state
+            live = reader.value("run_live_attempts", RUN)
+        if state == "paused":
+            await asyncio.sleep(self.chance.uniform(1, 60))
+            await asyncio.wrap_future(
+                self.store.write(control.apply, "unpause", RUN, None, self.now())
+            )
+            return False
+        return state in AT_REST and not live
+
+    async def _judge(self) -> None:
+        """Judge what is reported; a check may hang, or take the master with it."""
+        look = self._judges._look
+
+        def hang() -> Any:
+            if self.judges_crash:
+                self.judges_crash = False
+                self.simulation.watch.note("judge crashes")
+                self.timeline.after(0, self.simulation.kill_master)
+            return look()
+
+        async def slow() -> bool:
+            if self.judges_hang_s:
+                seconds, self.judges_hang_s = self.judges_hang_s, 0.0
+                self.simulation.watch.note("judge hangs")
+                await asyncio.sleep(seconds)
+            return await judge_some()
+
+        judge_some = self._judges._judge_some
+        self._judges._look = hang  # type: ignore[method-assign]  # faults of a check
+        self._judges._judge_some = slow  # type: ignore[method-assign]
+        await self._judges.work()
+
+    def hear(self, topics: frozenset[str]) -> None:
+        """Pass on what a commit told: as ``Master._hear`` does."""
+        if not self.dead:
+            self.loop.call_soon(self._hear, topics)
+
+    def _hear(self, topics: frozenset[str]) -> None:
+        if "work" in topics:
+            self.exchanges.wake()
+        if "judge" in topics:
+            self._judges.wake()
+        if "host" in topics:
+            self.farm.wake()
+        if "run" in topics:
+            self._changed.set()
+
+    # ---------------------------------------------------------------- agents
+
+    def serve(
         self,
-        host: Host,
         method: str,
         path: str,
         headers: dict[str, str],
         body: bytes,
-        answer: Answer,
-        cut: Callable[[], None],
+        reply: Callable[[int, str, bytes], None],
     ) -> None:
-        """Carry a request over, or lose it; the same for its answer."""
-        number = int(headers["corral-number"])
-        incarnation = headers["corral-agent"]
-        key = protocol.agent_key(SECRET, incarnation)
-        wanted = protocol.signature(key, "request", method, path, number, body)
-        assert headers["corral-signature"] == wanted
-        assert (method, path) == ("POST", "/agent/v1/exchange"), "tasks here have no files"
-        del host
-
-        def reply(words: Reply | Refusal) -> None:
-            status = 410 if isinstance(words, Refusal) else 200
-            said = msgspec.json.encode(words)
-            signed = protocol.signature(key, f"reply {status}", method, path, number, said)
-            self._carry("reply", lambda: answer(status, signed, said), cut)
-
-        self._carry("request", lambda: self._arrive(body, reply, cut), cut)
-
-    def _carry(self, what: str, arrive: Callable[[], None], cut: Callable[[], None]) -> None:
-        delay = self.chance.uniform(0.0005, 0.005)
-        luck = self.chance.random()
-        if luck < self.faults * 0.4:
-            self._note(f"{what} cut")
-            self.loop.after(delay, cut)
-        elif luck < self.faults * 0.7:
-            self._note(f"{what} lost in silence")
-        elif luck < self.faults:
-            self._note(f"{what} late")
-            self.loop.after(self.chance.uniform(0.1, 30), arrive)
-        else:
-            self.loop.after(delay, arrive)
-
-    # ---------------------------------------------------------------- its counter
-
-    def _arrive(
-        self, body: bytes, reply: Callable[[Reply | Refusal], None], cut: Callable[[], None]
-    ) -> None:
-        if not self.up:
-            self.loop.after(0.001, cut)
+        """Take a request off the wire."""
+        if self._may_die("before a request"):
             return
-        request = msgspec.json.decode(body, type=Exchange)
-        older = self._held.get(request.incarnation)
-        if older is not None and older.request.number < request.number:
-            del self._held[request.incarnation]
-            older.answer(Reply(number=older.request.number))
-        said = self._do(exchange.exchange, request, self.world.parts, self._wall())
-        if isinstance(said, Refusal):
-            reply(said)
-            return
-        said = self._dress(said, request.incarnation)
-        if request.bye or self._is_news(said, request.incarnation):
-            reply(said)
-            return
-        held = Held(request, reply)
-        self._held[request.incarnation] = held
-        self.loop.after(said.hold_s, self._let_go, request.incarnation, held)
+        self._note_word(headers["corral-agent"])
+        place, _, query = path.partition("?")
+        scope = {
+            "method": method, "path": place, "query_string": query.encode(),
+            "headers": [(key.encode(), value.encode()) for key, value in headers.items()],
+        }  # fmt: skip
+        said: list[Any] = []
 
-    def _let_go(self, incarnation: str, held: Held) -> None:
-        if self._held.get(incarnation) is held:
-            del self._held[incarnation]
-            self._grant(incarnation, held, at_last=True)
+        async def receive() -> dict[str, Any]:
+            return {"body": body}
 
-    def _grant(self, incarnation: str, held: Held, *, at_last: bool) -> bool:
-        number = held.request.number
-        said = self._do(
-            exchange.grant, Incarnation(incarnation), number, self.world.parts, self._wall()
-        )
-        said = self._dress(said or Reply(number=number), incarnation)
-        if at_last or self._is_news(said, incarnation):
-            held.answer(said)
+        async def send(message: Any) -> None:
+            said.append(message)
+            if message["type"] == "http.response.body":
+                self.timeline.after(0, answer)
+
+        def answer() -> None:
+            if self._may_die("before an answer"):
+                return
+            sealed = dict(said[0]["headers"]).get(b"corral-signature", b"").decode()
+            reply(said[0]["status"], sealed, said[1]["body"])
+            self._may_die("after an answer")
+
+        self._spawn(self._channel(scope, receive, send))
+
+    def _note_word(self, incarnation: str) -> None:
+        self._heard[incarnation] = (self.timeline.awake_s, self.timeline.freezes)
+
+    def silent_s(self, incarnation: str) -> float:
+        """Say how long at the most an agent's silence can count: while this process was awake.
+
+        A freeze is worth two beats, whatever was told the agent.
+        """
+        awake_s, freezes = self._heard.get(incarnation, (self._born_s, 0))
+        passed = self.timeline.awake_s - awake_s
+        beat_s = 2 * self.exchanges.parts.terms.beat(holds_tickets=False)
+        return passed + beat_s * (self.timeline.freezes - freezes)
+
+    # ---------------------------------------------------------------- its end
+
+    def sync(self) -> None:
+        """A commit is being made durable."""
+        self.simulation.loop.spend(self.chance.uniform(*FSYNC_S))
+        if self.dead or self._may_die("before a commit"):
+            raise KilledError
+
+    def after_commit(self) -> None:
+        self._may_die("after a commit")
+
+    def _may_die(self, when: str) -> bool:
+        if self.dead:
             return True
-        return False
+        if self.simulation.deadly and self.chance.random() < self.simulation.deadly:
+            self.simulation.watch.note(f"master dies {when}")
+            self.simulation.kill_master()
+        return self.dead
 
-    def _wake(self) -> None:
-        for incarnation, held in list(self._held.items()):
-            if self._held.get(incarnation) is held and self._grant(
-                incarnation, held, at_last=False
-            ):
-                self._held.pop(incarnation, None)
+    def kill(self) -> None:
+        """End by kill -9: connections end, nobody is answered, what was committed stays."""
+        self.dead = True
+        for host in self.simulation.hosts:
+            host.way.leave(self)
+        self.loop.kill()
 
-    def _dress(self, reply: Reply, incarnation: str) -> Reply:
-        del incarnation
-        return msgspec.structs.replace(reply, stop="drain") if self.ending else reply
+    def _spawn(self, coroutine: Any) -> asyncio.Task[Any]:
+        task = self._in_loop(lambda: self.loop.create_task(coroutine))
+        if task.get_coro().__qualname__.startswith("AgentChannel"):
+            task.add_done_callback(self._look_at)
+        return task
 
-    def _is_news(self, reply: Reply, incarnation: str) -> bool:
-        told = frozenset(reply.kill + reply.back) | ({"stop"} if reply.stop else frozenset())
-        news = told - self._told.get(incarnation, frozenset())
-        self._told[incarnation] = told
-        return bool(news or reply.leases or reply.answered)
+    def _look_at(self, task: asyncio.Task[Any]) -> None:
+        if not self.dead and not task.cancelled() and task.exception() is not None:
+            error = task.exception()
+            if not isinstance(error, CorralError):
+                self.simulation.watch.broken(f"a request ended in {error!r}")
 
-    # ---------------------------------------------------------------- its keeper
-
-    def _look(self) -> None:
-        """See to it that every host has an agent, and that dead ones are mourned."""
-        if self.up:
-            for host in self.hosts:
-                self._keep(host)
-        self.loop.after(LOOK_S, self._look)
-
-    def _keep(self, host: Host) -> None:
-        if not host.incarnation:
-            if not self.ending:
-                self._incarnations += 1
-                name = Incarnation(f"i{self._incarnations}")
-                self._do(
-                    upkeep.start_agent, name, host.name, folder="/folder", slots=host.slots,
-                    now=self._wall(),
-                )  # fmt: skip
-                host.start(name)
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        if self.dead or task.cancelled():
             return
-        if not host.dead:
-            return
-        assert host.folder is not None
-        if host.folder.removed or host.collecting:
-            for pid in list(host.alive):
-                del host.alive[pid]
-            self._do(
-                upkeep.end_agent, Incarnation(host.incarnation), why="it died",
-                host_state="gone", now=self._wall(),
-            )  # fmt: skip
-            host.incarnation = ""
-        else:
-            self._do(upkeep.revive_agent, Incarnation(host.incarnation))
-            host.collect()
+        if task.exception() is not None:
+            self.simulation.watch.broken(f"the master ended in {task.exception()!r}")
+        self.over = True
 
-    # ---------------------------------------------------------------- its crashes
+    def _in_loop(self, make: Callable[[], T]) -> T:
+        """Make something that wants to be born in a running loop."""
+        before = asyncio.events._get_running_loop()
+        asyncio.events._set_running_loop(self.loop)
+        try:
+            return make()
+        finally:
+            asyncio.events._set_running_loop(before)
 
-    def crash(self) -> None:
-        """Die at once: who is held hears nothing, what was committed stays."""
-        if not self.up:
-            return
-        self.up = False
-        self._held.clear()
-        self._told.clear()
-        self.world.parts = Parts()
-        self.loop.after(self.chance.choice((0.1, 2.0, 20.0, 90.0)), self._come_back)
+async def _no_listener(path: object) -> Callable[[], None]:
+    raise AssertionError(f"virtual hosts have no sockets: {path}")
 
-    def _come_back(self) -> None:
-        self.up = True
 
-    def end(self) -> None:
-        """Nothing is left to do: send the agents home."""
-        self.ending = True
-        self._wake()
+def _no_connection() -> asyncio.Protocol:
+    raise AssertionError("virtual hosts have no sockets")
 
-    def _do(self, change: Any, *args: Any, **kwargs: Any) -> Any:
-        return self.world.do(change, *args, **kwargs)
-
-    def _hear(self, topics: frozenset[str]) -> None:
-        if "work" in topics and self.up:
-            self.loop.after(0, self._wake)
-
-    def _wall(self) -> float:
-        return self.loop.now + self.loop.wall_offset
-
-    def _note(self, fault: str) -> None:
-        self.injected[fault] += 1

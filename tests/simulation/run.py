@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import random
+import sqlite3
 from collections import Counter
+from contextlib import contextmanager
+from functools import partial
 from random import Random
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+from unittest import mock
 
+from corral import ids
+from corral.store import sqlite
+from corral.store.sqlite import SqliteStore
+from tests.simulation import faults as kinds
 from tests.simulation.events import Loop
 from tests.simulation.host import Host
-from tests.simulation.invariants import BrokenError, check
-from tests.simulation.master import Master
+from tests.simulation.master import SECRET, Blobs, Durable, Life
+from tests.simulation.plan import Plan
+from tests.simulation.watch import Watch
+from tests.support.invariants import BrokenError, Expected
 from tests.support.world import World
 
-LONGEST_S = 20_000.0  # virtual; a world that is not done by then hangs
-FAULT_EVERY_S = 30.0
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LONGEST_S = 60_000.0  # virtual; a world that is not done by then hangs
+CLEAN_S = 2_000.0  # to find and end, after all is mended, what is left on hosts
 
 
 class Outcome(NamedTuple):
@@ -32,91 +47,226 @@ class Outcome(NamedTuple):
 
 def simulate(seed: int, *, faults: bool = True) -> Outcome:
     """Run the world of a seed."""
-    chance = Random(seed)
-    loop = Loop()
-    world = World()
-    master = Master(world, loop=loop, chance=chance, faults=0.03 if faults else 0.0)
-    plan = _Plan(seed, chance.choice((5, 20, 60)))
-    count = chance.choice((1, 1, 2, 4))
-    master.hosts = [
-        Host(f"h{n}", loop=loop, chance=chance, master=master, tasks=plan.of_ticket)
-        for n in range(count)
-    ]
-    world.now = loop.now + loop.wall_offset
-    world.hosts = [host.name for host in master.hosts]
-    world.submit(f"true {{1..{plan.tasks}}}")
-    if faults:
-        loop.after(chance.expovariate(1 / FAULT_EVERY_S), _inject, loop, chance, master)
-    broken, checks = "", 0
+    with _own_randomness(seed):
+        return Simulation(seed, faults=faults).run()
+
+
+class Simulation:
+    """A world: its hosts, its store, the master that lives in it now."""
+
+    secret = SECRET
+
+    def __init__(self, seed: int, *, faults: bool) -> None:
+        self.seed = seed
+        self.chance = Random(f"{seed}/world")
+        self.plan = Plan(seed)
+        self.loop = Loop()
+        self.connection = _database()
+        self.world = World(SqliteStore(None, self.connection))
+        self.watch = Watch(self.loop, self.plan, self.connection)
+        self.blobs = Blobs()
+        self.wall_offset = 1e9  # of the master's machine
+        self.deadly = self.chance.choice((0.0, 0.0005, 0.002)) if faults else 0.0
+        self.life: Life | None = None
+        self._lives = 0
+        self._numbers = 0
+        self._mending: list[Callable[[], None]] = []
+        self.hosts = [
+            Host(name, loop=self.loop, seed=seed, plan=self.plan, watch=self.watch)
+            for name in self.plan.hosts
+        ]
+        self.watch.hosts = self.hosts
+        self._faults_left = self.chance.choice((5, 15, 40)) if faults else 0
+        self._pace_s = self._expected_s() / self.chance.choice((5, 20, 40))
+
+    def host(self, name: str) -> Host:
+        return next(host for host in self.hosts if host.name == name)
+
+    def next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    # ---------------------------------------------------------------- its story
+
+    def run(self) -> Outcome:
+        """Submit, serve, strike; then mend everything, and see what is left."""
+        broken = ""
+        try:
+            self._submit()
+            self._live()
+            self._finish()
+            self._clean_up()
+            self._check()
+        except AssertionError as error:  # ours, or one that the engine itself did not believe
+            broken = self.watch.first_broken or str(error) or type(error).__name__
+        finally:
+            self.loop.after = _no_more  # type: ignore[method-assign]  # nothing happens after the end
+            if self.life is not None and not self.life.dead:
+                self.life.kill()
+        return Outcome(
+            self.seed, self.loop.now - 1000.0, len(self.hosts), self.plan.tasks,
+            self.watch.injected, self.watch.checks.count, self._digest(), broken,
+        )  # fmt: skip
+
+    def _submit(self) -> None:
+        self.world.now = self.loop.now + self.wall_offset
+        self.world.hosts = [host.name for host in self.hosts]
+        self.world.submit(self.plan.command)
+
+    def _live(self) -> None:
+        for host in self.hosts:
+            host.way.note = self.watch.note
+            host.die_of_task = partial(kinds.host_dies_of_task, self)
+            if host.manner.joins_s:
+                host.way.refuses = True
+                self.heal_later(host.manner.joins_s, host, self._join_of(host))
+        self.world.store.listen(self._hear)
+        self.watch.sample()
+        self.start_master()
+        if self._faults_left:
+            self.loop.after(self.chance.expovariate(1 / self._pace_s), self._strike)
+
+    def _join_of(self, host: Host) -> Callable[[], None]:
+        def join() -> None:
+            host.way.refuses = False
+
+        return join
+
+    def _finish(self) -> None:
+        if not self.loop.run(LONGEST_S, lambda: self._is_over() or bool(self.watch.first_broken)):
+            raise BrokenError(f"not done after {LONGEST_S} s: {self.world.run().counts}")
+        self._hold()
+
+    def _clean_up(self) -> None:
+        """Mend all; a last master ends what the one before it could not reach."""
+        self._faults_left = 0
+        self.deadly = 0.0
+        for mend in self._mending:
+            mend()
+        self._mending.clear()
+        self.loop.run(self.loop.now + 200, lambda: bool(self.watch.first_broken))
+        self.start_master()
+        until = self.loop.now + CLEAN_S
+        if not self.loop.run(until, lambda: self._is_over() or bool(self.watch.first_broken)):
+            raise BrokenError("the last master does not come to its end")
+        self._hold()
+
+    def _check(self) -> None:
+        """Look at what there is in the end."""
+        for host in self.hosts:
+            self.watch.checks.hold(not host.alive, f"processes were left on {host.name}")
+            known = sorted(name for name in host.agents if not name.startswith(kinds.STRANGER))
+            living = sorted(name for name, agent in host.agents.items() if not agent.dead)
+            for left in (known, living):
+                self.watch.checks.hold(host.gone or not left, f"{host.name} still has {left}")
+        checks = self.watch.checks
+        checks.everything()
+        checks.at_rest()
+        checks.results(self._expected)
+        checks.starts(self.watch.starts)
+        checks.acknowledged(self.watch.acknowledged.values())
+
+    def _hold(self) -> None:
+        if self.watch.first_broken:
+            raise BrokenError(self.watch.first_broken)
+
+    def _expected(self, task: int) -> Expected:
+        files = {}
+        if self.plan.declares and not self.plan.code(task):
+            files = {f"o{task}.txt": hashlib.sha256(self.plan.file(task)).hexdigest()}
+        return Expected(self.plan.code(task), self.plan.out(task), files)
+
+    def _is_over(self) -> bool:
+        return self.life is not None and self.life.over
+
+    def _expected_s(self) -> float:
+        slots = sum(host.manner.slots for host in self.hosts)
+        return 2.0 + self.plan.tasks * self.plan.scale_s / slots
+
+    # ---------------------------------------------------------------- its faults
+
+    def _strike(self) -> None:
+        if self._faults_left and not self._is_over():
+            self._faults_left -= 1
+            kinds.strike(self, self.chance)
+            self.loop.after(self.chance.expovariate(1 / self._pace_s), self._strike)
+
+    def heal_later(self, seconds: float, host: Host, mend: Callable[[], None]) -> None:
+        """Mend something after a while, at the latest when everything is mended."""
+
+        def once() -> None:
+            if once in self._mending:
+                self._mending.remove(once)
+                mend()
+                host.touch()
+
+        self._mending.append(once)
+        self.loop.after(seconds, once)
+
+    def start_master(self) -> None:
+        """Start a master, as `corral resume` does, unless one lives."""
+        if self.life is not None and not self.life.dead and not self.life.over:
+            return
+        if self.life is not None and not self.life.dead:
+            self.life.kill()
+        self._lives += 1
+        self.life = self.watch.life = Life(self, Random(f"{self.seed}/life {self._lives}"))
+        self.watch.life_troubled_at = self.loop.now
+
+    def kill_master(self) -> None:
+        """End the master by kill -9; somebody starts another after a while."""
+        if self.life is not None and not self.life.dead and not self.life.over:
+            self.life.kill()
+            self.loop.after(kinds.away_s(self.chance), self.start_master)
+
+    def freeze_master(self, seconds: float, *, clock_runs: bool) -> None:
+        """Let the master's process stand still."""
+        life = self.life
+        if life is None or life.dead or life.timeline.frozen:
+            return
+        life.timeline.freeze(clock_runs=clock_runs)
+
+        def thaw() -> None:
+            life.timeline.thaw()
+            self.watch.life_troubled_at = self.loop.now
+
+        self.heal_later(seconds, self.hosts[0], thaw)
+
+    def _hear(self, topics: frozenset[str]) -> None:
+        if self.life is not None:
+            self.life.hear(topics)
+
+    def _digest(self) -> str:
+        """Digest everything that was decided and done."""
+        text: list[str] = []
+        for table in ("event", "attempt", "task", "history"):
+            text += map(str, sqlite3.Connection.execute(self.connection, f"select * from {table}"))
+        return hashlib.sha256("\n".join(text).encode()).hexdigest()
+
+
+def _no_more(*_: object) -> None:
+    """The world has ended."""
+
+
+def _database() -> Durable:
+    connection = sqlite3.connect(
+        ":memory:", isolation_level=None, check_same_thread=False, factory=Durable
+    )
+    connection.execute("pragma foreign_keys=on")
+    sqlite._migrate(connection)
+    return connection
+
+
+@contextmanager
+def _own_randomness(seed: int) -> Iterator[None]:
+    """Have names and jitter follow from the seed, and nothing logged."""
+    count = iter(range(1, 1_000_000))
+    state = random.getstate()
+    random.seed(seed)
+    logging.disable(logging.CRITICAL)
     try:
-        if not loop.run(LONGEST_S, lambda: world.run().state == "done"):
-            raise BrokenError(f"not done after {LONGEST_S} s: {world.run().counts}")
-        master.faults = 0.0
-        master.up = True
-        master.end()
-        if not loop.run(loop.now + 5_000, lambda: all(_is_gone(host) for host in master.hosts)):
-            raise BrokenError("an agent did not end")
-        strays = [pid for host in master.hosts for pid in host.alive]
-        if strays:
-            raise BrokenError(f"{len(strays)} processes were left")
-        starts = [ticket for host in master.hosts for ticket in host.starts]
-        checks = check(world, starts=starts, expected=plan.of_task)
-    except AssertionError as error:  # ours, or one that the engine itself did not believe
-        broken = str(error) or type(error).__name__
-    return Outcome(
-        seed, loop.now - 1000.0, count, plan.tasks, master.injected, checks, _digest(world), broken
-    )
-
-
-class _Plan:
-    """What every task does, whatever happens to it: follows from the seed and its number."""
-
-    def __init__(self, seed: int, tasks: int) -> None:
-        self.tasks = tasks
-        self._seed = seed
-        self._scale = Random(seed).choice((0.005, 0.5, 20.0))
-
-    def of_task(self, number: int) -> tuple[int, bytes]:
-        """Give exit code and output."""
-        chance = Random(f"{self._seed}/{number}")
-        return int(chance.random() < 0.1), f"out {number}\n".encode()
-
-    def of_ticket(self, ticket: str) -> tuple[float, int, bytes]:
-        """Give seconds, exit code and output of an attempt."""
-        number = int(ticket.split("-")[2])
-        code, out = self.of_task(number)
-        return Random(f"{self._seed}/{number}/s").expovariate(1 / self._scale), code, out
-
-
-def _inject(loop: Loop, chance: Random, master: Master) -> None:
-    """Do some harm, and again later."""
-    host = chance.choice(master.hosts)
-    kind = chance.choice(
-        ("master dies", "link dies", "supervisor dies", "both die", "wall clock jumps")
-    )
-    if not master.ending:
-        master.injected[kind] += 1
-        match kind:
-            case "master dies":
-                master.crash()
-            case "link dies":
-                host.kill_link()
-            case "supervisor dies":
-                host.kill_supervisor()
-            case "both die":
-                host.kill_both()
-            case _:
-                loop.wall_offset += chance.choice((-86_400.0, 86_400.0))
-    loop.after(chance.expovariate(1 / FAULT_EVERY_S), _inject, loop, chance, master)
-
-
-def _is_gone(host: Host) -> bool:
-    return host.dead and not host.incarnation
-
-
-def _digest(world: World) -> str:
-    """Digest everything that was decided and done."""
-    text: list[str] = []
-    for table in ("event", "attempt", "task"):
-        text += map(str, world.store._connection.execute(f"select * from {table}").fetchall())
-    return hashlib.sha256("\n".join(text).encode()).hexdigest()
+        with mock.patch.object(ids, "new_incarnation", lambda: f"i{next(count)}"):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+        random.setstate(state)

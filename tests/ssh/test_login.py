@@ -335,6 +335,6 @@ def test_a_crowd_at_one_endpoint_all_comes_in(
     )  # fmt: skip
     ward["h2"].sh("rm -r /tmp/came")
     assert {row["host"] for row in remote.rows("mkdir")} == {f"alias{n + 1}" for n in range(crowd)}
-    assert "alias" not in done.stderr
+    assert "try:" not in done.stderr, "no host was in trouble"
     if limit > 8:
         assert "drop connection" not in ward["h2"].log().removeprefix(before)

@@ -37,8 +37,8 @@ class NoFiles:
 class World:
     """One state folder's database, a clock that is set by hand, and its agents."""
 
-    def __init__(self) -> None:
-        self.store = SqliteStore.in_memory()
+    def __init__(self, store: SqliteStore | None = None) -> None:
+        self.store = SqliteStore.in_memory() if store is None else store
         self.parts = Parts()
         self.now = 1_000_000.0
         self.topics: list[str] = []

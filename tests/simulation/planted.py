@@ -1,0 +1,227 @@
+"""Bugs that are planted at test time, to see that the simulation finds each.
+
+A bug is a function that patches the real code for as long as a world runs.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest import mock
+
+import msgspec
+
+from corral import agent
+from corral.engine import exchange, judge, upkeep
+from corral.master.farm import Farm
+from corral.scheduler import lease, retry
+from corral.scheduler.retry import Decision
+from corral.store.sqlite import SqliteStore, SqliteTx
+from tests.simulation.run import simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.simulation.run import Outcome
+
+PATIENCE_S = 60.0  # of CPU time, for the search of one
+
+
+class Found(NamedTuple):
+    """A seed that shows a bug."""
+
+    seed: int
+    broken: str
+    cpu_s: float
+
+
+def search(bug: str) -> Found | None:
+    """Try seeds until one shows the bug; None if none does in a CPU-minute."""
+    began = time.process_time()
+    seed = 0
+    while time.process_time() - began < PATIENCE_S:
+        seed += 1
+        outcome = simulate_with(bug, seed)
+        if outcome.broken:
+            return Found(seed, outcome.broken, time.process_time() - began)
+    return None
+
+
+def simulate_with(bug: str, seed: int) -> Outcome:
+    """Run the world of a seed with a bug in it."""
+    with plant(bug):
+        return simulate(seed)
+
+
+@contextmanager
+def plant(bug: str) -> Iterator[None]:
+    """Have a bug for a while."""
+    owner, name, make = BUGS[bug]
+    with mock.patch.object(owner, name, make(getattr(owner, name))):
+        yield
+
+
+def _with_query(name: str, changed: Callable[[str], str]) -> Callable[[Any], Any]:
+    """Make a transaction carry out another text for one query."""
+
+    def make(change: Any) -> Any:
+        def planted(self: SqliteTx, query: str, *values: object) -> int:
+            if query == name:
+                text = changed(self._queries[query])
+                assert text != self._queries[query], "the query is not what it was"
+                return self.connection.execute(text, values).rowcount
+            count: int = change(self, query, *values)
+            return count
+
+        return planted
+
+    return make
+
+
+def _accept_twice(accept: Any) -> Any:
+    """A later result takes the place of the one that was accepted."""
+
+    def planted(tx: Any, known: Any, now: float) -> Any:
+        if known.task_state == "done":
+            tx.connection.execute(
+                "update attempt set outcome = 'superseded' where task_id = ?"
+                " and outcome = 'accepted'", (known.task,)
+            )  # fmt: skip
+            tx.connection.execute(
+                "update task set accepted = ? where id = ?", (known.id, known.task)
+            )
+            tx.change("attempt_end", known.id, "accepted", None, None, now)
+            return True
+        return accept(tx, known, now)
+
+    return planted
+
+
+def _grant_twice(exchange_: Any) -> Any:
+    """A repeated request is granted a second time."""
+
+    def planted(tx: Any, request: Any, parts: Any, now: float) -> Any:
+        agent_row = tx.row("agent_get", request.incarnation)
+        reply = exchange_(tx, request, parts, now)
+        if agent_row is not None and agent_row[3] == request.number and not request.bye:
+            known = exchange._agent(tx, request.incarnation)
+            if known is not None:
+                exchange._grant(tx, known, request.number, 0, parts, now)
+        return reply
+
+    return planted
+
+
+def _expire_on_restart(adopt: Any) -> Any:
+    """A new master gives up whatever is under way."""
+
+    def planted(self: Any) -> None:
+        adopt(self)
+        with self._store.reader() as reader:
+            agents = reader.rows("agents_live")
+        for row in agents:
+            self._store.write(
+                upkeep.lose_agent, row[0], why="nothing was heard of its host for too long",
+                now=self._clock.now(),
+            )  # fmt: skip
+
+    return planted
+
+
+def _count_suspended(tick: Any) -> Any:
+    """A master's standing still counts as silence."""
+
+    def planted(self: Any, passed_s: float) -> float:
+        if passed_s > 2 * self.hold_s and not self._in_hand:
+            self._silent_s += passed_s
+        counted: float = tick(self, passed_s)
+        return counted
+
+    return planted
+
+
+def _lose_kill_list(reply: Any) -> Any:
+    def planted(*args: Any, **kwargs: Any) -> Any:
+        return msgspec.structs.replace(reply(*args, **kwargs), kill=())
+
+    return planted
+
+
+def _charge_the_task(decide: Any) -> Any:
+    def planted(failure: Any) -> Decision:
+        decided = decide(failure)
+        again = decided.again and failure.charged + 1 <= retry._allowed(failure)
+        return Decision(blame="task", again=again)
+
+    return planted
+
+
+def _free_early(_: Any) -> Any:
+    """A slot is free as soon as the task's own process has ended."""
+
+    def planted(self: Any, task: Any) -> bool:
+        del self, task
+        return False
+
+    return planted
+
+
+def _answer_first(_: Any) -> Any:
+    """Whoever waits is answered while the commit is still on its way."""
+
+    def planted(self: Any, group: list[Any]) -> None:
+        tx = SqliteTx(self._connection)
+        self._connection.execute("begin immediate")
+        for work in group:
+            work.run(tx)
+            work.answer()
+        self._connection.execute("commit")
+        if tx.topics:
+            for listener in self._listeners:
+                listener(frozenset(tx.topics))
+
+    return planted
+
+
+def _drop_the_last(settle: Any) -> Any:
+    """Of several reports in one request the last is answered and not stored."""
+
+    def planted(tx: Any, fresh: Any, parts: Any, now: float) -> None:
+        settle(tx, fresh[:-1] if len(fresh) > 1 else fresh, parts, now)
+
+    return planted
+
+
+def _wipe_the_spool(leave: Any) -> Any:
+    """An agent that nobody came back for takes its unreported results with it."""
+
+    def planted(self: Any, now: float) -> Any:
+        due = leave(self, now)
+        if self.over == "keep":
+            self.over = "remove"
+        return due
+
+    return planted
+
+
+BUGS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
+    "accept twice": (judge, "accept", _accept_twice),
+    "grant twice for one request": (exchange, "exchange", _grant_twice),
+    "forget the request number": (
+        SqliteTx, "change", _with_query("agent_number", lambda text: text.replace("request = ?2,", "")),
+    ),
+    "expire leases on restart": (Farm, "adopt", _expire_on_restart),
+    "count suspended time": (lease.Silence, "tick", _count_suspended),
+    "skip the fence": (
+        SqliteTx, "change",
+        _with_query("agent_number", lambda text: text.replace("request < ?2", "request != ?2")),
+    ),
+    "lose the kill list": (exchange, "_reply", _lose_kill_list),
+    "charge the host's fault to the task": (retry, "decide", _charge_the_task),
+    "free a slot before the tree is dead": (agent.Supervisor, "_adopt_doomed", _free_early),
+    "answer before the commit": (SqliteStore, "_commit", _answer_first),
+    "drop the last report of a batch": (exchange, "_settle", _drop_the_last),
+    "wipe an unreported spool": (agent.Link, "_leave", _wipe_the_spool),
+    "a dead agent's work is forgotten": (upkeep, "lose_all", lambda _: lambda *__, **___: None),
+}  # fmt: skip

@@ -1,0 +1,320 @@
+"""Looks over everybody's shoulder: the promises, checked after each commit and every few seconds.
+
+What it knows it has measured itself; it believes neither the engine's counters nor its policy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from corral.protocol import Exchange
+from corral.scheduler import placement
+from corral.scheduler.lease import LOST_AFTER_S
+from tests.support.invariants import (
+    ATTEMPT_STEPS,
+    HOST_KINDS,
+    TASK_STEPS,
+    Acknowledged,
+    BrokenError,
+    Checks,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from sqlite3 import Connection
+
+    from tests.simulation.events import Loop
+    from tests.simulation.host import Agent, Host
+    from tests.simulation.master import Life
+    from tests.simulation.plan import Plan
+
+SAMPLE_S = 5.0
+SLACK_S = 3.0  # a tick of the master, and a beat that an older request was held before a newer came
+SUSPECT_S = 6.0  # three beats
+IDLE_S = 45.0  # two idle beats: so long a free host may stand beside work
+WELL_S = 300.0  # so long after its last trouble a host must be in use: back-off, logins, patience
+CALM_S = 120.0  # so long after any trouble leases flow again
+UNWANTED_S = 60.0  # so long what nobody wants may run: a beat, grace, and a kill that waits
+
+TRACE = """
+create table history (id integer primary key, what text, name text, was text, now text, extra text);
+create trigger history_task after update of state, accepted on task
+when old.state is not new.state or old.accepted is not new.accepted begin
+    insert into history (what, name, was, now, extra)
+    values ('task', new.number, old.state, new.state, old.accepted is not null); end;
+create trigger history_attempt after update of state, outcome, granted_by on attempt begin
+    insert into history (what, name, was, now, extra)
+    values ('attempt', new.ticket, old.state, new.state, coalesce(old.outcome, '')); end;
+create trigger history_leased after insert on attempt begin
+    insert into history (what, name, was, now, extra)
+    values ('leased', new.ticket, new.incarnation, new.granted_by, new.reason); end;
+create trigger history_host after update of state on host when old.state is not new.state begin
+    insert into history (what, name, was, now, extra)
+    values ('host', new.name, old.state, new.state, new.reason); end;
+"""
+
+
+class Watch:
+    """What is checked while the world goes on."""
+
+    def __init__(self, loop: Loop, plan: Plan, connection: Connection) -> None:
+        self.loop = loop
+        self.plan = plan
+        self.checks = Checks(connection)
+        self.injected: Counter[str] = Counter()
+        self.hosts: list[Host] = []
+        self.life: Life | None = None
+        self.life_troubled_at = 0.0
+        self.ending = False
+        self.starts: list[str] = []
+        self.acknowledged: dict[str, Acknowledged] = {}
+        self.first_broken = ""
+        self._connection = connection
+        self._numbers: dict[str, int] = {}  # incarnation -> newest request that was carried out
+        self._ended: dict[str, Sequence[str]] = {}  # what it said has ended, reported or not
+        self._history = 0
+        self._sampled = 0  # the history, when it was last looked at as a whole
+        self._events = 0
+        self._learned: list[tuple[float | None, int]] = [(None, 0)]
+        self._since: dict[str, float] = {}  # what is odd -> since when
+        connection.executescript(TRACE)
+
+    def broken(self, what: str) -> None:
+        """Take note that a promise was broken; the world ends at the next event."""
+        self.first_broken = self.first_broken or f"{what} (at {self.loop.now - 1000:.3f} s)"
+
+    def note(self, fault: str) -> None:
+        """Count a fault."""
+        self.injected[fault] += 1
+
+    def started(self, ticket: str) -> None:
+        self.starts.append(ticket)
+
+    def answered(self, reports: Iterable[Any], tickets: Sequence[str]) -> None:
+        """An agent lets go of these reports: it was told that they are stored."""
+        for report in reports:
+            if report["ticket"] in tickets:
+                self.acknowledged[report["ticket"]] = Acknowledged(
+                    report["ticket"], report["ended"], report.get("exit")
+                )
+
+    # ---------------------------------------------------------------- after each commit
+
+    def committed(self, carried_out: Iterable[Sequence[object]]) -> None:
+        """Look at what a commit has changed."""
+        learned = self._connection.execute("select typical_s, successes from generation").fetchone()
+        self._learned = [self._learned[-1], learned]
+        try:
+            self._check_numbers(carried_out)
+            self._check_history()
+            self._check_events()
+        except BrokenError as error:
+            self.broken(str(error))
+
+    def _check_numbers(self, carried_out: Iterable[Sequence[object]]) -> None:
+        spoke: dict[str, None] = {}
+        for args in carried_out:
+            request = args[0] if args else None
+            if isinstance(request, Exchange):
+                name = request.incarnation
+                spoke[name] = None
+                self._ended[name] = request.ended
+                self._numbers[name] = max(self._numbers.get(name, 0), request.number)
+        for name in spoke:
+            row = self._connection.execute(
+                "select request from agent where incarnation = ? and state != 'ended'", (name,)
+            ).fetchone()
+            if row is not None:
+                newest = self._numbers[name]
+                self.checks.hold(row[0] == newest, f"request {row[0]} of {name} counts, not {newest}")
+
+    def _check_history(self) -> None:
+        rows = self._connection.execute(
+            "select id, what, name, was, now, extra from history where id > ? order by id",
+            (self._history,),
+        ).fetchall()
+        granted: set[str] = set()
+        for number, what, name, was, now, extra in rows:
+            self._history = number
+            match what:
+                case "task":
+                    legal = was == now or now in TASK_STEPS[was]
+                    self.checks.hold(legal, f"task {name} went from {was} to {now}")
+                    self.checks.hold(extra == "0" or now == "done", f"task {name} lost its result")
+                case "attempt":
+                    legal = was == now or now in ATTEMPT_STEPS[was]
+                    self.checks.hold(legal, f"{name} went from {was} to {now}")
+                    if was == "ended":
+                        self.checks.hold(extra == "lost", f"{name} was {extra} and is {now} again")
+                    if now == "ended":
+                        self._check_blame(name)
+                case "leased":
+                    granted.add(was)
+                case "host" if now == "suspect" and extra == "nothing is heard of it":
+                    self._check_silence_of_host(name)
+                case _:
+                    pass
+        if granted:
+            self._check_depth(granted)
+
+    def _check_depth(self, incarnations: set[str]) -> None:
+        """What an agent holds after a grant is no more than its slots can be given."""
+        successes = self._learned[-1][1]
+        deepest = max(placement.depth(typical_s, successes) for typical_s, _ in self._learned)
+        for name in sorted(incarnations):
+            rows = self._connection.execute(
+                "select a.ticket, g.slots from agent g join attempt a on"
+                " a.incarnation = g.incarnation and a.state in ('leased', 'running')"
+                " join task t on t.id = a.task_id and t.state in ('active', 'waiting')"
+                " where g.incarnation = ?",
+                (name,),
+            ).fetchall()
+            slots = rows[0][1]
+            live = sum(ticket not in self._ended.get(name, ()) for ticket, _ in rows)
+            most = slots if deepest == 1 else 2 * slots * deepest + slots
+            self.checks.hold(live <= most, f"{name} with {slots} slots was given {live} tasks")
+
+    def _check_blame(self, ticket: str) -> None:
+        """What a host could not start is not charged to the task while another one can be asked."""
+        row = self._connection.execute(
+            "select a.kind, a.blame, a.task_id, h.name from attempt a"
+            " join host h on h.id = a.host_id where a.ticket = ?", (ticket,)
+        ).fetchone()  # fmt: skip
+        if row is None or row[0] not in HOST_KINDS or not self.plan.gentle:
+            return
+        _, blame, task, host = row
+        tried = self._connection.execute(
+            "select 1 from attempt a join host h on h.id = a.host_id where a.task_id = ?"
+            " and h.name = 'h0' and a.outcome in ('failed', 'rejected')", (task,)
+        ).fetchone()  # fmt: skip
+        if host != "h0" and tried is None:
+            self.checks.hold(blame != "task", f"{ticket}: the task is charged for its host")
+
+    def _check_events(self) -> None:
+        rows = self._connection.execute(
+            "select id, kind, tickets, text from event where id > ? order by id", (self._events,)
+        ).fetchall()
+        for number, kind, tickets, text in rows:
+            self._events = number
+            if kind == "lost":
+                for ticket in json.loads(tickets):
+                    self._check_loss(ticket, text)
+
+    def _check_loss(self, ticket: str, why: str) -> None:
+        incarnation = self._connection.execute(
+            "select incarnation from attempt where ticket = ?", (ticket,)
+        ).fetchone()[0]
+        agent = self._agent(incarnation)
+        if why == "the agent does not have it any more":
+            has = agent is not None and _has(agent, ticket)
+            self.checks.hold(not has, f"{ticket} was given up though {incarnation} has it")
+        elif "nothing was heard" in why:
+            self._check_silence(incarnation, LOST_AFTER_S, f"{ticket} was given up")
+        elif why in ("its agent died", "it did not start"):
+            self.checks.hold(agent is None, f"{ticket} was given up though {incarnation} is there")
+
+    def _check_silence(self, incarnation: str, least_s: float, what: str) -> None:
+        """The agent was silent so long while this master was awake."""
+        assert self.life is not None
+        silent_s = self.life.silent_s(incarnation)
+        self.checks.hold(
+            self.plan.silence_counts and silent_s >= least_s - SLACK_S,
+            f"{what} after {silent_s:.1f} s of silence",
+        )
+
+    def _check_silence_of_host(self, host: str) -> None:
+        rows = self._connection.execute(
+            "select g.incarnation from agent g join host h on h.id = g.host_id"
+            " where h.name = ? and g.state != 'ended'", (host,)
+        ).fetchall()  # fmt: skip
+        assert self.life is not None
+        longest = max((self.life.silent_s(row[0]) for row in rows), default=0.0)
+        self.checks.hold(
+            longest >= SUSPECT_S - SLACK_S, f"{host} is suspect after {longest:.1f} s of silence"
+        )
+
+    def _agent(self, incarnation: str) -> Agent | None:
+        found = (host.agents.get(incarnation) for host in self.hosts)
+        return next((agent for agent in found if agent is not None), None)
+
+    # ---------------------------------------------------------------- every few seconds
+
+    def sample(self) -> None:
+        """Look whether anything stands still, or goes on, for too long."""
+        self.loop.after(SAMPLE_S, self.sample)
+        try:
+            if self._history != self._sampled:
+                self._sampled = self._history
+                self.checks.database()
+            odd = set(self._odd()) if self._is_calm(CALM_S) else set()
+        except BrokenError as error:
+            self.broken(str(error))
+            return
+        self._since = {what: self._since.get(what, self.loop.now) for what in odd}
+        for what, since in self._since.items():
+            limit = UNWANTED_S if "wanted" in what else IDLE_S
+            self.checks.count += 1
+            if self.loop.now - since > limit:
+                self.broken(f"for {limit:.0f} s {what}")
+
+    def _is_calm(self, seconds: float) -> bool:
+        life = self.life
+        quiet = self.loop.now - self.life_troubled_at > seconds
+        return life is not None and not life.dead and not life.timeline.frozen and quiet
+
+    def _odd(self) -> Iterable[str]:
+        """Name what must not last."""
+        for host in self.hosts:
+            quiet_s = self.loop.now - host.troubled_at
+            if not host.is_well or quiet_s < CALM_S:
+                continue
+            state, reason = self._connection.execute(
+                "select state, reason from host where name = ?", (host.name,)
+            ).fetchone() or ("new", "")
+            unwanted = sorted(set(self._unwanted(host)))
+            if unwanted:
+                yield f"{host.name} ran {' '.join(unwanted)}, which nobody wanted"
+            if self.ending:
+                continue
+            if state == "up" and self._is_idle(host):
+                yield f"{host.name} was idle while tasks waited"
+            is_used = state in ("up", "probation", "quarantined", "joining")
+            if quiet_s > WELL_S and self._is_calm(WELL_S) and not is_used:
+                yield f"{host.name} was well, and {state} ({reason})"
+
+    def _is_idle(self, host: Host) -> bool:
+        row = self._connection.execute(
+            "select (select count(*) from attempt a where a.host_id = h.id"
+            " and a.state in ('leased', 'running')),"
+            " (select count(*) from task t join run r on r.id = t.run_id where r.state = 'open'"
+            " and t.state = 'waiting' and not exists (select 1 from attempt a"
+            " where a.task_id = t.id and a.host_id = h.id and a.outcome in ('failed', 'rejected')))"
+            " from host h where h.name = ?",
+            (host.name,),
+        ).fetchone()
+        return bool(row[0] == 0 and row[1] > 0)
+
+    def _unwanted(self, host: Host) -> Iterable[str]:
+        """List what runs there for nobody."""
+        for process in host.alive.values():
+            row = self._connection.execute(
+                "select a.outcome, t.state from attempt a join task t on t.id = a.task_id"
+                " where a.ticket = ?",
+                (process.ticket,),
+            ).fetchone()
+            if row is None or row[1] in ("done", "cancelled") or row[0] not in (None, "lost"):
+                yield process.ticket
+
+
+def _has(agent: Agent, ticket: str) -> bool:
+    """Say whether one of an agent's processes knows of a ticket."""
+    link, supervisor = agent.link, agent.supervisor
+    of_link = link is not None and any(
+        ticket in held for held in (link.fetching, link.queued, link.running, link.ended)
+    )
+    return of_link or (
+        supervisor is not None
+        and any(ticket in held for held in (supervisor.queue, supervisor.tasks, supervisor.ended))
+    )

@@ -1,0 +1,167 @@
+"""What must hold in a state folder's database after any history of faults, simulated or real.
+
+`Checks` collects how often it looked and raises `BrokenError` at the first promise that is broken.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from corral.engine import audit
+from corral.store.sqlite import SqliteReader
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Mapping
+
+
+class BrokenError(AssertionError):
+    """A promise was broken."""
+
+
+class Expected(NamedTuple):
+    """What a task comes to, whatever happens: the plan of the quiet run."""
+
+    exit: int
+    stdout: bytes
+    files: Mapping[str, str] = {}  # name -> SHA-256
+
+
+class Acknowledged(NamedTuple):
+    """A report that an agent was told is stored."""
+
+    ticket: str
+    ended: str
+    exit: int | None
+    digest_known: bool = True
+
+
+# before -> after, as docs/state-machine.md draws them
+TASK_STEPS = {
+    "waiting": {"active", "done", "failed", "cancelled", "skipped", "parked", "held"},
+    "active": {"waiting", "done", "failed", "cancelled", "parked"},
+    "failed": {"done", "waiting"},
+    "cancelled": {"waiting"},
+    "skipped": {"waiting"},
+    "parked": {"done", "waiting", "cancelled"},
+    "held": {"waiting", "cancelled"},
+    "done": set(),  # nothing leaves it but an operator's `rerun`
+}
+ATTEMPT_STEPS = {
+    "leased": {"running", "reported", "ended"},
+    "running": {"reported", "ended"},
+    "reported": {"ended"},
+    "ended": {"reported"},  # only a lost one
+}
+WHY = {  # reason of an attempt -> how some attempt before it must have ended
+    "lost": {"lost", "returned", "killed", "superseded"},
+    "failed": {"failed"},
+    "rejected": {"rejected"},
+}
+HOST_KINDS = ("spawn", "env")
+
+
+class Checks:
+    """Looks at a database, of one run or several, and counts how often it looked."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.count = 0
+
+    def hold(self, true: object, what: str) -> None:
+        """Count one check.
+
+        Raises:
+            BrokenError: It does not hold.
+        """
+        self.count += 1
+        if not true:
+            raise BrokenError(what)
+
+    # ---------------------------------------------------------------- at any time
+
+    def database(self) -> None:
+        """The engine's own audit finds nothing."""
+        found = audit.database(SqliteReader(self._connection))
+        self.count += len(audit.CHECKS) - 1
+        self.hold(not found, "; ".join(f"{breach.what}: {breach.where}" for breach in found))
+
+    def starts_have_reasons(self) -> None:
+        """Each attempt's reason is true: an attempt before it ended that way, or an event says so."""
+        twins = self._told_of("twin")
+        lost = self._told_of("lost") | self._told_of("late")
+        before: dict[int, set[str]] = {}
+        rows = self._connection.execute(
+            "select task_id, ticket, number, reason, outcome, kind, message from attempt"
+            " order by task_id, number"
+        )
+        for task, ticket, number, reason, outcome, *_ in rows:
+            past = before.setdefault(task, set())
+            if reason == "first":
+                self.hold(past <= {"returned"}, f"{ticket} is not the first: {past} came before")
+            elif reason == "straggler":
+                self.hold(ticket in twins or "returned" in past, f"{ticket} is no twin on record")
+            elif reason in WHY:
+                self.hold(past & WHY[reason], f"{ticket} was started as {reason}: {past}")
+            past.add(outcome or "live")
+            if ticket in lost:
+                past.add("lost")
+            self.hold(number >= 1, f"{ticket} has no number")
+
+    def _told_of(self, kind: str) -> set[str]:
+        """Give the tickets that events of a kind name."""
+        rows = self._connection.execute("select tickets from event where kind = ?", (kind,))
+        return {ticket for (text,) in rows for ticket in json.loads(text)}
+
+    # ---------------------------------------------------------------- at rest
+
+    def at_rest(self) -> None:
+        """Nothing of any run is under way."""
+        rows = self._connection.execute(
+            "select ticket, state from attempt where state != 'ended'"
+        ).fetchall()
+        self.hold(not rows, f"{rows} have not ended")
+
+    def results(self, expected: Callable[[int], Expected]) -> None:
+        """Every task came to what it comes to in a quiet run, byte for byte."""
+        rows = self._connection.execute(
+            "select t.number, t.state, a.id, a.exit, o.stdout from task t"
+            " left join attempt a on a.id = t.accepted left join output o on o.attempt_id = a.id"
+            " order by t.number"
+        ).fetchall()
+        for number, state, attempt, code, stdout in rows:
+            plan = expected(number)
+            wanted = "failed" if plan.exit else "done"
+            self.hold(state == wanted, f"task {number} is {state}, not {wanted}")
+            if state != "done":
+                continue
+            self.hold((code, stdout or b"") == (0, plan.stdout), f"task {number} has other output")
+            files = self._connection.execute(
+                "select name, sha256 from file where attempt_id = ?", (attempt,)
+            ).fetchall()
+            self.hold(dict(files) == plan.files, f"task {number} has other files: {files}")
+
+    def starts(self, started: Iterable[str]) -> None:
+        """No ticket was started twice, and each that was started is on record."""
+        known = {row[0] for row in self._connection.execute("select ticket from attempt")}
+        for ticket, times in Counter(started).items():
+            self.hold(times == 1, f"{ticket} was started {times} times")
+            self.hold(ticket in known, f"{ticket} was started and is not on record")
+
+    def acknowledged(self, reports: Iterable[Acknowledged]) -> None:
+        """Whatever an agent was told is stored, is stored."""
+        stored = {
+            row[0]: row[1:]
+            for row in self._connection.execute("select ticket, digest, exit from attempt")
+        }
+        for report in reports:
+            digest, code = stored.get(report.ticket, (None, None))
+            self.hold(digest is not None, f"{report.ticket} was acknowledged and is not stored")
+            self.hold(code == report.exit, f"{report.ticket} is stored as exit {code}")
+
+    def everything(self) -> None:
+        """What holds at any time."""
+        self.database()
+        self.starts_have_reasons()
