@@ -23,7 +23,7 @@ from corral.cli.progress import Progress
 from corral.cli.stream import Stream
 from corral.client import Client
 from corral.engine import queries
-from corral.errors import CorralError, MasterError
+from corral.errors import CorralError, MasterError, NoHostError
 from corral.ids import RunId
 from corral.model.base import Frozen
 from corral.model.run import Submission
@@ -240,8 +240,11 @@ class _Follower:
                 await self._session.serve(run)
             try:
                 ended = await self._wait(run)
-            finally:
-                self._tell_hosts(await self._session.hosts(run), at_the_end=True)
+            except NoHostError:
+                hosts = await self._session.hosts(run)
+                self._tell_hosts(hosts if len(hosts) > 1 else [])  # one alone is the error itself
+                raise
+            self._tell_hosts(await self._session.hosts(run), at_the_end=True)
             self._progress.clear()
             if self._code == DETACHED:
                 return 0, run
@@ -428,8 +431,12 @@ class _Beside:
         with self._client.reader() as reader:
             found = queries.run(reader, run)
             busy = reader.value("run_live_attempts", run)
+            hosts = queries.hosts_of(reader, run)
         if found.state not in ("open", "preparing") and not busy:
             return found
+        unusable = queries.unusable(found, hosts)
+        if unusable is not None:
+            raise unusable
         if self._client.folder.master() is None:
             raise MasterGoneError
         return None

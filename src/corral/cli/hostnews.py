@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 WELL = frozenset({"new", "joining", "probation", "up", "gone", "draining"})
 BACK = "answers again"
+ANYONE = "\ue000"  # stands for a host's name, so that equal reasons of several are seen to be so
 
 
 class HostNews:
@@ -63,20 +64,20 @@ def without_name(host: RunHost) -> str:
         case "lost":
             return f"lost: {reason}; its tasks go elsewhere"
         case "quarantined":
-            return f"quarantined: {reason}; corral why HOST"
+            return f"quarantined: {reason}; corral why {ANYONE}"
         case _:
             return reason
 
 
 def plain_reason(name: str, reason: str) -> str:
-    """Take a host's name out of a text about it: HOST stands for it."""
+    """Take a host's name out of a text about it: ANYONE stands for it."""
     return re.sub(
-        rf"(?<![\w.-]){re.escape(name)}(?![\w-])", "HOST", reason.removeprefix(f"{name}: ")
+        rf"(?<![\w.-]){re.escape(name)}(?![\w-])", ANYONE, reason.removeprefix(f"{name}: ")
     )
 
 
 def _sentence(names: str, text: str) -> list[str]:
-    said, _, hint = text.replace("HOST", names).partition("\n")
+    said, _, hint = text.replace(ANYONE, names).partition("\n")
     return [f"{names}: {said}"] + ([f"  try: {hint}"] if hint else [])
 
 

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from corral.cli import output
-from corral.cli.hostnews import plain_reason
+from corral.cli.hostnews import ANYONE, plain_reason
 from corral.cli.output import plain
 from corral.hosts import hostset
 from corral.model.base import Frozen
@@ -62,7 +62,7 @@ def failures(answers: Sequence[Answered]) -> list[tuple[str, str]]:
             text = answer.error.message + (f"\n{answer.error.hint}" if answer.error.hint else "")
             alike.setdefault(plain_reason(answer.spec.name, text), []).append(answer.spec.name)
     found = [(hostset.fold(names), text) for text, names in alike.items()]
-    return [(names, text.replace("HOST", names)) for names, text in found]
+    return [(names, text.replace(ANYONE, names)) for names, text in found]
 
 
 def plainly(answer: Answered) -> dict[str, Any]:

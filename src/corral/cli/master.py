@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 IDLE_S = 3.0  # without anything to do, before it ends: the first submission takes its time
-LOOK_S = 0.25
+LOOK_S = 0.5
 TRY_S = 15.0  # for the lock: the master before this one is just ending
 
 
@@ -53,15 +53,14 @@ async def _until_idle(master: Master) -> None:
     asked = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, asked.set)
     busy_since = loop.time()
-    while loop.time() - busy_since < IDLE_S or master.busy():
+    while loop.time() - busy_since < IDLE_S:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_S):
                 await asked.wait()
         if asked.is_set():
             await _end(master)
             return
-        await master.collect_settled()
-        if master.busy():
+        if any(not master.is_stuck(run) for run, _ in master.busy()):
             busy_since = loop.time()
 
 

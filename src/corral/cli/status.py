@@ -8,7 +8,7 @@ import click
 
 from corral.cli import output
 from corral.cli.follow import relative
-from corral.cli.hostnews import plain_reason
+from corral.cli.hostnews import ANYONE, plain_reason
 from corral.cli.output import plain
 from corral.engine import queries
 from corral.hosts import hostset
@@ -66,7 +66,7 @@ def _folded(state: str, slots: int, oddity: str, group: list[Host]) -> str:
         text += (
             f", {slots} slots{' each' if len(group) > 1 else ''}, {running} running, {done} done"
         )
-    return text + (f": {oddity}".replace("HOST", names).replace("\n", "; try: ") if oddity else "")
+    return text + (f": {oddity}".replace(ANYONE, names).replace("\n", "; try: ") if oddity else "")
 
 
 def _show(run: Run, hosts: list[Host], running: list[queries.Running], *, served: bool) -> None:

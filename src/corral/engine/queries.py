@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from corral.clock import utc
-from corral.errors import NotFoundError
+from corral.errors import NoHostError, NotFoundError
 from corral.ids import RunId
 from corral.model.attempt import Attempt
 from corral.model.command import Command
@@ -19,7 +19,7 @@ from corral.model.task import Captured, Result, ResultFile, Task, TaskDetail
 from corral.protocol import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from corral.store.base import Reader, Row
@@ -212,6 +212,19 @@ def hosts(reader: Reader, of: Run | None = None) -> list[Host]:
 def hosts_of(reader: Reader, run_id: RunId) -> list[RunHost]:
     """List the hosts that a run may use, each with how it is reached."""
     return [_run_host(row) for row in reader.rows("hosts_of_run", run_id)]
+
+
+def unusable(of: Run, hosts: Sequence[RunHost]) -> NoHostError | None:
+    """Say that no host of a run can be used, and why; None if one can."""
+    if not hosts or any(host.state != "unreachable" for host in hosts):
+        return None
+    again = f"corral resume {of.name}"
+    if len(hosts) > 1:
+        return NoHostError(
+            f"none of {len(hosts)} hosts can be used", hint=f"mend them; then: {again}"
+        )
+    reason, _, hint = hosts[0].reason.partition("\n")
+    return NoHostError(reason, hint=f"{hint or 'mend it'}; then: {again}")
 
 
 def known_hosts(reader: Reader) -> list[RunHost]:

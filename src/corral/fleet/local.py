@@ -7,11 +7,14 @@ same place, and adopts the agent with all that runs on it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +32,6 @@ if TYPE_CHECKING:
 
 START_S = 20.0  # an agent that says nothing for so long is given up; a start takes 0.05 s
 ASK_S = 180.0  # a sweep of many processes that will not die
-LOOK_S = 0.02  # between looks at an agent's lock: its end is seen without any message
 COLLECT_S = 60.0  # a dead agent's spool is handed in within this time, or left where it is
 
 
@@ -44,8 +46,16 @@ class LocalChannel:
         self._unlisten = unlisten
 
     async def ended(self) -> bool:
-        while _lives(self.folder):  # noqa: ASYNC110  (a lock in the kernel rings no bell)
-            await asyncio.sleep(LOOK_S)
+        gone = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def wait() -> None:
+            _wait_for_end(self.folder)
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(gone.set)
+
+        threading.Thread(target=wait, name=f"end of {self.folder}", daemon=True).start()
+        await gone.wait()
         return False
 
     async def close(self) -> None:
@@ -108,6 +118,18 @@ class LocalLauncher:
     def _words(what: AgentStart, folder: str) -> dict[str, Any]:
         words: dict[str, Any] = msgspec.to_builtins(what)
         return words | {"folder": folder}
+
+
+def _wait_for_end(folder: str) -> None:
+    """Wait, in a thread of its own, until link and supervisor have let go of their lock."""
+    try:
+        lock = os.open(Path(folder) / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return  # it is gone with its folder
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+    finally:
+        os.close(lock)
 
 
 def _lives(folder: str) -> bool:

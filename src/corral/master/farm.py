@@ -73,6 +73,11 @@ class Farm:
         for spec in specs:
             self._keeper(spec).want()
 
+    def refused(self, names: Iterable[str]) -> bool:
+        """Say whether all these hosts are such as only a person can mend."""
+        keepers = [self._keepers.get(name) for name in names]
+        return all(keeper is not None and keeper.refused for keeper in keepers)
+
     async def keep(self) -> None:
         """Serve the hosts for as long as the master lives."""
         async with asyncio.TaskGroup() as group:

@@ -82,7 +82,7 @@ class HostKeeper:
         self._wanted = False
         self._stopping = False
         self._silent = False  # nothing is heard over the channel: make it anew
-        self._refused = False  # it cannot be used; only a new wish has it tried again
+        self.refused = False  # it cannot be used; only a new wish has it tried again
         self._failures = 0  # tries in a row that came to nothing
         self._deaths = 0  # agents in a row that died at once
         self._ended = asyncio.Event()
@@ -105,7 +105,7 @@ class HostKeeper:
     def want(self) -> None:
         """There is work: have an agent; a host that was refused is tried again."""
         self._wanted = True
-        self._refused = False
+        self.refused = False
         self._news.set()
 
     def mistrust(self, incarnation: Incarnation) -> None:
@@ -119,7 +119,7 @@ class HostKeeper:
         self._task = asyncio.current_task()
         try:
             while not self._is_over():
-                if self._refused or not (self._wanted or self._agents):
+                if self.refused or not (self._wanted or self._agents):
                     await self._pause(None)
                     continue
                 try:
@@ -284,7 +284,7 @@ class HostKeeper:
             text = error.message + (f"\n{error.hint}" if error.hint else "")
             await self._write(upkeep.fail_host, self.spec.name, reason=text)
         if agent is None and not error.retryable:
-            self._refused = True
+            self.refused = True
             return
         pauses = SOON_S if busy else BACK_OFF_S
         pause = pauses[min(self._failures, len(pauses)) - 1]

@@ -8,7 +8,7 @@ import logging
 from typing import TYPE_CHECKING, TypeVar
 
 from corral.engine import control, queries, upkeep
-from corral.errors import CorralError, NoHostError
+from corral.errors import CorralError
 from corral.ids import RunId
 from corral.master.collector import collect_run
 from corral.master.exchanges import Exchanges
@@ -167,6 +167,10 @@ class Master:
                 known = self._hosts[run] = (changes, queries.hosts_of(reader, run))
         return known[1]
 
+    def is_stuck(self, run: RunId) -> bool:
+        """Say whether no host of a run can be used, and no time will mend that."""
+        return self.farm.refused(host.name for host in self.hosts(run))
+
     async def collect(self, run: RunId) -> Collected:
         """Bring the run's results folder up to date."""
         async with self._collecting.setdefault(run, asyncio.Lock()):
@@ -219,9 +223,9 @@ class Master:
             found = queries.run(reader, run)
             if found.state in AT_REST and not reader.value("run_live_attempts", run):
                 return found
-        hosts = self.hosts(run)
-        if hosts and all(host.state == "unreachable" for host in hosts):
-            raise no_host(found, hosts)
+        unusable = queries.unusable(found, self.hosts(run))
+        if unusable is not None:
+            raise unusable
         return None
 
     def _settled(self) -> set[Ending]:
@@ -271,13 +275,3 @@ class Master:
         with self.store.reader() as reader:
             used = {row[0] for row in reader.rows("blobs_used")}
         self.blobs.sweep(used)
-
-
-def no_host(run: Run, hosts: Sequence[RunHost]) -> NoHostError:
-    """Say that no host of a run can be used, and why."""
-    reason, _, hint = hosts[0].reason.partition("\n")
-    if len(hosts) == 1:
-        return NoHostError(reason, hint=f"{hint or 'mend it'}; then: corral resume {run.name}")
-    return NoHostError(
-        f"none of {len(hosts)} hosts can be used", hint=f"mend them; then: corral resume {run.name}"
-    )

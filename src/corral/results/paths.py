@@ -49,7 +49,9 @@ def keeps_name(pattern_names: Collection[str], axis_names: Collection[str], reps
 
 def is_safe(name: str) -> bool:
     """Say whether a name stays inside the folder it is put in, and can be a file's."""
-    return "\0" not in name and not any(step in ("", ".", "..") for step in name.split("/"))
+    steps = name.split("/")
+    controls = any(character < " " or character == "\x7f" for character in name)
+    return not controls and not any(step in ("", ".", "..") for step in steps)
 
 
 def matches(name: str, pattern: str) -> bool:
