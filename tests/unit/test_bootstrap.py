@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from importlib.util import MAGIC_NUMBER
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from corral.errors import UsageError
 from corral.fleet import bootstrap
 from corral.fleet.bootstrap import Payload
+from tests import parts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,8 +120,23 @@ def test_the_mark_is_nothing_that_an_echo_could_say() -> None:
     assert one.mark != other.mark
     assert one.mark not in one.whole()
     assert one.whole().endswith(one.line())
-    size, _, rest = one.whole().partition(b"\n")
-    assert rest[int(size) :] == one.line()
+
+
+@pytest.mark.parametrize("path", parts.pythons(), ids=lambda path: path.rpartition("/")[2])
+def test_every_python_runs_what_is_sent(path: str, tmp_path: Path) -> None:
+    payload = Payload({"owner": "o", "incarnation": "i", "workdir": str(tmp_path)})
+    done = run(bootstrap.command(path, "check"), stdin=payload.whole(), home=tmp_path)
+    assert payload.mark in done.stdout, done.stderr
+    said = json.loads(done.stdout.rpartition(payload.mark)[2])
+    assert path.rpartition("/python")[2] == ".".join(said["facts"]["python"].split(".")[:2])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_python_of_another_kind_compiles_the_source(tmp_path: Path) -> None:
+    payload = Payload({"owner": "o", "incarnation": "i", "workdir": str(tmp_path)})
+    sent = payload.whole().replace(MAGIC_NUMBER.hex().encode(), b"0" * 8, 1)
+    done = run(bootstrap.command(sys.executable, "check"), stdin=sent, home=tmp_path)
+    assert payload.mark in done.stdout, done.stderr
 
 
 def test_secrets_are_not_in_the_command() -> None:

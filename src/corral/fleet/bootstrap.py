@@ -12,8 +12,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import marshal
 import re
 import secrets
+from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,10 +35,20 @@ PYTHONS = (
     " ~/.local/bin/python3"
 )
 _PATH = re.compile(r"[\w./~+-]+")
-_READ = (  # no quotes in it; the name and the mode of what is compiled are its first two words
+_READ = (  # no quotes in it
     "import sys;sys.version_info<(3,6)and sys.exit(9);f=sys.stdin.buffer;"
-    "SOURCE=f.read(int(f.readline()));c=compile(SOURCE,*sys.argv[1:3]);del sys.argv[1:3];exec(c)"
+    "exec(f.read(int(f.readline())))"
 )
+_LOAD = """\
+SOURCE = f.read({source})
+code = f.read({code})
+if sys.modules["_frozen_importlib_external"].MAGIC_NUMBER.hex() == "{magic}":
+    import marshal
+    code = marshal.loads(code)
+else:
+    code = compile(SOURCE, "agent.py", "exec")
+exec(code)
+"""
 
 
 def command(python: str | None, verb: str) -> str:
@@ -51,7 +63,7 @@ def command(python: str | None, verb: str) -> str:
         )
     tries = (
         f"for p in {python or PYTHONS}; do command -v $p >/dev/null 2>&1 || continue; "
-        f'$p -I -S -c "{_READ}" agent.py exec {verb}; r=$?; '
+        f'$p -I -S -c "{_READ}" {verb}; r=$?; '
         'case $r in 2|9|126|127) old="$old $p";; *) exit $r;; esac; done; '
     )
     return f"exec sh -c 'echo {SHELL.decode()}; {tries}echo {NO_PYTHON.decode()} $old'"
@@ -66,9 +78,12 @@ class Payload:
         self._words = json.dumps({**words, "challenge": challenge})
 
     def whole(self) -> bytes:
-        """Give all of it: the length of the source, the source, a line of JSON."""
-        source = _source()
-        return b"%d\n" % len(source) + source + self.line()
+        """Give all of it: a loader with its length before it, source, code, a line of JSON.
+
+        A Python that is like the master's own runs the code: compiling takes half of an agent's
+        start and a third of its memory. Any other one compiles the source.
+        """
+        return _program() + self.line()
 
     def line(self) -> bytes:
         """Give the line of JSON alone, for a program that is there."""
@@ -76,6 +91,9 @@ class Payload:
 
 
 @functools.cache
-def _source() -> bytes:
-    """Read the agent's program."""
-    return Path(agent.__file__).read_bytes()
+def _program() -> bytes:
+    """Give the loader, the agent's source and its code."""
+    source = Path(agent.__file__).read_bytes()
+    code = marshal.dumps(compile(source, "agent.py", "exec"))
+    loader = _LOAD.format(source=len(source), code=len(code), magic=MAGIC_NUMBER.hex()).encode()
+    return b"%d\n" % len(loader) + loader + source + code

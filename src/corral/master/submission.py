@@ -34,21 +34,22 @@ def carry_out(store: Store, submission: Submission, now: Callable[[], float]) ->
         StoreError: The database cannot be written.
     """
     sweep = Sweep.of(submission.command, reps=submission.options.reps)
+    rows = _Rows(submission)
+    named = iter(sweep)
+    batch = [rows.make(row) for row in islice(named, submit.BATCH)]
+    following = [rows.make(row) for row in islice(named, submit.BATCH)]
+    if not following:
+        return store.write(submit.at_once, submission, batch, now()).result()
     begun = store.write(submit.begin, submission, now()).result()
     filled = Filled()
     last_number = begun.last_number
-    rows = _Rows(submission)
-    pending: Future[tuple[Filled, int]] | None = None
     tasks = 0
-    named = iter(sweep)
-    while batch := [rows.make(row) for row in islice(named, submit.BATCH)]:
-        if pending is not None:
-            done, last_number = pending.result()
-            filled = filled.plus(done)
+    while batch:
         pending = _add(store, begun, batch, tasks, last_number)
         tasks += len(batch)
-    if pending is not None:
-        filled = filled.plus(pending.result()[0])
+        batch, following = following, [rows.make(row) for row in islice(named, submit.BATCH)]
+        done, last_number = pending.result()
+        filled = filled.plus(done)
     return store.write(submit.finish, begun, filled, tasks=tasks, now=now()).result()
 
 

@@ -6,6 +6,7 @@ import math
 
 BATCH_S = 0.5  # of work per slot in one lease: hides the way to the master, is cheap to give back
 DEEPEST = 1000  # leases per slot at the most: bounds a message
+LEAST_S = 0.05  # ... near the end, too: more than the way to the master costs
 LONG_S = BATCH_S / 2  # a task at least so long is leased one per free slot
 
 
@@ -36,7 +37,8 @@ def lease_size(
     """
     wanted = slots * depth(typical_s, successes)
     if hosts > 1:
-        wanted = min(wanted, max(slots, math.ceil(waiting / (2 * hosts))))
+        least = slots * max(1, math.ceil(LEAST_S / max(typical_s or LEAST_S, 1e-4)))
+        wanted = min(wanted, max(least, math.ceil(waiting / (2 * hosts))))
     return max(0, min(wanted - held, waiting))
 
 
