@@ -3535,7 +3535,7 @@ def attach(given):
 
     Gives None if nothing of it is left.
     """
-    for folder in _places(given):
+    for folder in places(given):
         if not os.path.isdir(folder) or os.lstat(folder).st_uid != os.geteuid():
             continue
         name = readable(folder)
@@ -3548,7 +3548,7 @@ def attach(given):
     return None
 
 
-def _places(given):
+def places(given):
     """List where an agent may be: where it was seen before, then wherever one may live."""
     end = os.path.join(
         b"corral-%d" % os.geteuid(), encode(given["owner"]), encode(given["incarnation"])

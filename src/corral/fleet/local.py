@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -81,8 +80,8 @@ class LocalLauncher:
         return LocalChannel(folder, unlisten)
 
     async def attach(self, what: AgentStart) -> LocalChannel | None:
-        folder = what.folder or ""
-        if not Path(folder).is_dir():  # noqa: ASYNC240  (a local folder: microseconds)
+        folder = _find(what)
+        if folder is None:
             return None
         if _lives(folder):
             return LocalChannel(folder, await self._doors.listen(Path(folder)))
@@ -90,7 +89,7 @@ class LocalLauncher:
             _run_agent, "sweep", {"owner": what.owner, "incarnation": what.incarnation}
         )
         if folder in self._collected or not (Path(folder) / "spool").is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
+            await asyncio.to_thread(agent.remove_home, os.fsencode(folder))
             return None
         self._collected.add(folder)
         again = msgspec.structs.replace(what, collect=True, setup="")
@@ -118,6 +117,12 @@ class LocalLauncher:
     def _words(what: AgentStart, folder: str) -> dict[str, Any]:
         words: dict[str, Any] = msgspec.to_builtins(what)
         return words | {"folder": folder}
+
+
+def _find(what: AgentStart) -> str | None:
+    """Find an agent's folder, also if its master died before it could write down where it is."""
+    places: list[bytes] = agent.places(msgspec.to_builtins(what))  # type: ignore[no-untyped-call]  # Python 3.6
+    return next((os.fsdecode(place) for place in places if Path(os.fsdecode(place)).is_dir()), None)
 
 
 def _wait_for_end(folder: str) -> None:

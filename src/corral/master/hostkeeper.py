@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from corral import ids
 from corral.engine import upkeep
+from corral.errors import StoreError
 from corral.fleet.base import AgentStart, LaunchError
 from corral.protocol import agent_key
 
@@ -125,10 +126,17 @@ class HostKeeper:
                 try:
                     await self._serve()
                 except LaunchError as error:
-                    await self._failed(error)
+                    problem = error
                 except Exception as error:  # whatever it is, the other hosts go on
                     log.exception("host not kept host=%s", self.spec.name)
-                    await self._failed(LaunchError(f"{self.spec.name}: {error!r}", retryable=True))
+                    problem = LaunchError(f"{self.spec.name}: {error!r}", retryable=True)
+                else:
+                    continue
+                try:
+                    await self._failed(problem)
+                except StoreError as error:  # the master's disk is full, say
+                    log.warning("failure not recorded host=%s reason=%s", self.spec.name, error)
+                    await self._pause(BACK_OFF_S[0])
         finally:
             self._ended.set()
 
