@@ -8,7 +8,7 @@ BIN := .venv/bin
 DEV := ClusterShell hypothesis import-linter mypy polars pyright pytest pytest-timeout pytest-xdist ruff vermin
 WORKERS ?= 2
 
-.PHONY: help demo test unit check fix bench sim system-deps clean
+.PHONY: help demo test unit check fix bench sim planted system-deps clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ fix: .venv/dev ## mend what can be mended by itself
 SEEDS ?= 300
 sim: .venv/dev ## simulate: SEEDS=300 of them, or SEED=n alone
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+planted: .venv/dev ## search a seed that shows each bug planted in the simulation (minutes)
+	@$(BIN)/python -m tests.simulation --planted
 
 bench: .venv/ready ## measure against a floor and the peers; prints ratios
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks

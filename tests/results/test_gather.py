@@ -356,9 +356,7 @@ def test_the_runs_rule_table_gives_results_csv_a_column_a_value(world: World, fo
 def test_what_a_task_wrote_to_its_result_file_is_in_results_csv_whatever_the_rule(
     world: World, folder: Path
 ) -> None:
-    world.task(
-        stdout=b"E=1\n", told=json.dumps({"E": 2.5, "deep": {"x": None, "y": True}})
-    )
+    world.task(stdout=b"E=1\n", told=json.dumps({"E": 2.5, "deep": {"x": None, "y": True}}))
     collect(world, folder)
     assert (folder / "results.csv").read_text().splitlines() == [
         "task,rep,E,deep.y,state,exit,seconds,peak_mb,host,attempt",

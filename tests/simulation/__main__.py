@@ -72,7 +72,9 @@ def search_planted() -> int:
                 missed += 1
                 print(f"{bug}: not found in {planted.PATIENCE_S:.0f} CPU-seconds")
             else:
-                print(f"{bug}: seed {found.seed} after {found.cpu_s:.1f} CPU-seconds: {found.broken}")
+                print(
+                    f"{bug}: seed {found.seed} after {found.cpu_s:.1f} CPU-seconds: {found.broken}"
+                )
     print(f"{len(planted.BUGS)} planted bugs: {missed} not found")
     return 1 if missed else 0
 

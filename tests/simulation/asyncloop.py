@@ -32,17 +32,17 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self.timeline.now
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]  # plainer types than asyncio has
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         return self.call_at(self.time(), callback, *args, context=context)
 
-    def call_soon_threadsafe(
+    def call_soon_threadsafe(  # type: ignore[override]  # plainer types than asyncio has
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         return self.call_at(self.time(), callback, *args, context=context)
 
-    def call_later(
+    def call_later(  # type: ignore[override]  # plainer types than asyncio has
         self,
         delay: float,
         callback: Callable[..., object],
@@ -51,7 +51,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.TimerHandle:
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]  # plainer types than asyncio has
         self,
         when: float,
         callback: Callable[..., object],
@@ -60,7 +60,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     ) -> asyncio.TimerHandle:
         handle = asyncio.TimerHandle(when, callback, args, self, context)
         if self._unwinding is not None:
-            self._unwinding.append(handle)
+            if when <= self.time():  # time stands still for the dead
+                self._unwinding.append(handle)
         else:
             self._pending[id(handle)] = handle
             self.timeline.after(when - self.time(), self._run, handle)
@@ -70,7 +71,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return asyncio.Future(loop=self)
 
     def create_task(
-        self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Any = None
+        self,
+        coro: Coroutine[Any, Any, Any],  # type: ignore[override]  # no generators here
+        *,
+        name: str | None = None,
+        context: Any = None,
     ) -> asyncio.Task[Any]:
         task = asyncio.Task(coro, loop=self, name=name, context=context)
         self._tasks.append(task)
@@ -121,7 +126,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         before = events._get_running_loop()
         events._set_running_loop(self)
         try:
-            handle._run()  # type: ignore[attr-defined]  # what every loop calls
+            handle._run()  # what every loop calls
         finally:
             events._set_running_loop(before)
 

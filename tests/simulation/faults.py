@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.simulation.run import Simulation
 
 HOUR_S = 3600.0
-RARE = 0.02  # probability of an hour of it
+RARE = 0.05  # probability of an hour of it
 SPANS_S = (0.5, 5.0, 15.0, 70.0, 200.0)
 AWAY_S = (0.1, 2.0, 20.0, 90.0)  # until somebody starts the master anew
 DAY_S = 86_400.0
@@ -103,6 +103,9 @@ def second_agent(simulation: Simulation, host: Host, chance: Random) -> None:
 
 
 def _start_second(simulation: Simulation, host: Host) -> None:
+    if simulation.connection.in_transaction:
+        simulation.loop.after(0.001, _start_second, simulation, host)
+        return
     name = ids.new_incarnation()
     simulation.world.do(
         upkeep.start_agent, name, host.name, folder="", slots=host.manner.slots, now=1.0
@@ -141,8 +144,8 @@ def host_dies_of_task(simulation: Simulation, host: Host) -> None:
 
 def host_gone_for_good(simulation: Simulation, host: Host, chance: Random) -> None:
     del chance
-    if host is not simulation.hosts[0]:
-        host.destroy()
+    if host is not simulation.hosts[0] and simulation.plan.silence_counts:
+        host.destroy()  # with ``--heartbeat off`` it would be waited for
 
 
 def disk_full(simulation: Simulation, host: Host, chance: Random) -> None:
@@ -185,9 +188,7 @@ def _lose(simulation: Simulation, host: Host, chance: Random, *directions: str) 
     if host.manner.local:
         return
     host.way.block(*directions)
-    simulation.heal_later(
-        span_s(chance), host, lambda: host.way.unblock(*directions)
-    )
+    simulation.heal_later(span_s(chance), host, lambda: host.way.unblock(*directions))
 
 
 def silent_loss(simulation: Simulation, host: Host, chance: Random) -> None:
@@ -261,6 +262,12 @@ def judge_crashes(simulation: Simulation, host: Host, chance: Random) -> None:
         simulation.life.judges_crash = True
 
 
+def operator_kills(simulation: Simulation, host: Host, chance: Random) -> None:
+    """Ctrl-C twice, then `corral resume`."""
+    del host
+    simulation.operator_kills(chance.uniform(1, 100))
+
+
 GENTLE = (
     link_dies, supervisor_dies, dies_around_a_start, relay_dies, host_clock_jumps, unknown_agent,
 )  # fmt: skip
@@ -271,6 +278,7 @@ HARD = (
 )  # fmt: skip
 MASTER = (
     master_dies, master_stopped, master_suspended, master_clock_jumps, judge_hangs, judge_crashes,
+    operator_kills,
 )  # fmt: skip
 
 

@@ -598,7 +598,12 @@ class Transport:
         def answer(status: int, signed: str, words: bytes) -> None:
             if self._open.get(lane) == token:
                 agent.timeline.after(
-                    0, self._hand, life, lane, token, lambda one: one.on_reply(lane, status, signed, words)
+                    0,
+                    self._hand,
+                    life,
+                    lane,
+                    token,
+                    lambda one: one.on_reply(lane, status, signed, words),
                 )
 
         def cut() -> None:

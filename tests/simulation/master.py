@@ -7,6 +7,7 @@ when its job is done and its agents are gone. The world's store outlives it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import sqlite3
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from corral.engine import control, queries
-from corral.errors import CorralError
+from corral.errors import CorralError, StateError
 from corral.fleet.base import Doors
 from corral.ids import Owner, RunId
 from corral.master.exchanges import Exchanges
@@ -44,6 +45,7 @@ GROUP = 200
 GATHER_S = (0.0001, 0.002)  # until the writer takes up what is queued
 FSYNC_S = (0.0002, 0.004)
 THREAD_S = (0.0001, 0.002)
+DECIDE_S = 0.5  # from a decision to its commit
 RUN = RunId(1)
 AT_REST = ("done", "halted", "paused", "cancelled")
 
@@ -58,7 +60,7 @@ class Durable(sqlite3.Connection):
     syncing: Callable[[], None] | None = None
     synced: Callable[[], None] | None = None
 
-    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:  # type: ignore[override]
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         if sql != "commit" or self.syncing is None:
             return super().execute(sql, *values)
         self.syncing()
@@ -187,7 +189,7 @@ class Life:
         self.world = simulation.world
         self.chance = chance
         self.timeline = Timeline(simulation.loop)
-        self.loop = VirtualLoop(self.timeline, thread_s=self._thread_s)
+        self.loop = VirtualLoop(self.timeline, thread_s=self._thread_s)  # type: ignore[abstract]  # what the master uses is there
         self._born_s = self.timeline.awake_s
         self.dead = False
         self.over = False  # it ended in order
@@ -197,6 +199,7 @@ class Life:
         self.blobs = simulation.blobs
         self.store = LifeStore(self)
         self._heard: dict[str, tuple[float, int]] = {}  # awake seconds and freezes at its last word
+        self._before: dict[str, tuple[float, float]] = {}  # when a silence ended, how long it was
         self._changed = self._in_loop(asyncio.Event)
         self.exchanges: Exchanges = self._in_loop(lambda: Exchanges(self.store, self))
         terms = self.exchanges.parts.terms
@@ -204,7 +207,7 @@ class Life:
             terms, silence_counts=simulation.plan.silence_counts
         )
         self._judges: Judges = self._in_loop(
-            lambda: Judges(self.store, self.exchanges.parts, self)
+            lambda: Judges(self.store, self.exchanges.parts, self.blobs, self)  # type: ignore[arg-type]  # in memory
         )
         self.farm: SimFarm = self._in_loop(lambda: SimFarm(self))
         self._channel = AgentChannel(self)  # type: ignore[arg-type]  # all it needs of a master
@@ -233,6 +236,7 @@ class Life:
 
     async def _run(self) -> None:
         """Serve until the run is at rest, then see the agents gone: as ``Master.run`` does."""
+        self.simulation.watch.ending = False
         self.farm.adopt()
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -240,6 +244,8 @@ class Life:
                 group.create_task(self._judge(), name="judge"),
             ]
             await self._serve_run()
+            if not self.simulation.operator_holds:
+                await self.change("resume")
             while not await self._is_at_rest():
                 await self._changed.wait()
                 self._changed.clear()
@@ -247,6 +253,16 @@ class Life:
             await asyncio.shield(self.farm.stop())
             for task in tasks:
                 task.cancel()
+
+    def ask(self, verb: str) -> None:
+        """Have an operator's verb carried out."""
+        self._spawn(self.change(verb))
+
+    async def change(self, verb: str) -> None:
+        """Carry out an operator's verb, if it makes sense: as ``Master.change`` does."""
+        with contextlib.suppress(StateError):
+            await asyncio.wrap_future(self.store.write(control.apply, verb, RUN, None, self.now()))
+        await self._serve_run()
 
     async def _serve_run(self) -> None:
         with self.store.reader() as reader:
@@ -262,33 +278,29 @@ class Life:
             live = reader.value("run_live_attempts", RUN)
         if state == "paused":
             await asyncio.sleep(self.chance.uniform(1, 60))
-            await asyncio.wrap_future(
-                self.store.write(control.apply, "unpause", RUN, None, self.now())
-            )
+            await self.change("unpause")
             return False
         return state in AT_REST and not live
 
     async def _judge(self) -> None:
         """Judge what is reported; a check may hang, or take the master with it."""
-        look = self._judges._look
+        find, judge_some = self._judges._find, self._judges._judge_some
 
-        def hang() -> Any:
+        def crash() -> Any:
             if self.judges_crash:
                 self.judges_crash = False
-                self.simulation.watch.note("judge crashes")
+                self.simulation.watch.note("judge takes the master along")
                 self.timeline.after(0, self.simulation.kill_master)
-            return look()
+            return find()
 
-        async def slow() -> bool:
+        async def hang(group: asyncio.TaskGroup) -> bool:
             if self.judges_hang_s:
                 seconds, self.judges_hang_s = self.judges_hang_s, 0.0
-                self.simulation.watch.note("judge hangs")
                 await asyncio.sleep(seconds)
-            return await judge_some()
+            return await judge_some(group)
 
-        judge_some = self._judges._judge_some
-        self._judges._look = hang  # type: ignore[method-assign]  # faults of a check
-        self._judges._judge_some = slow  # type: ignore[method-assign]
+        self._judges._find = crash  # type: ignore[method-assign]  # faults of a check
+        self._judges._judge_some = hang  # type: ignore[method-assign]
         await self._judges.work()
 
     def hear(self, topics: frozenset[str]) -> None:
@@ -345,17 +357,23 @@ class Life:
         self._spawn(self._channel(scope, receive, send))
 
     def _note_word(self, incarnation: str) -> None:
+        self._before[incarnation] = (self.timeline.awake_s, self.silent_s(incarnation))
         self._heard[incarnation] = (self.timeline.awake_s, self.timeline.freezes)
 
     def silent_s(self, incarnation: str) -> float:
         """Say how long at the most an agent's silence can count: while this process was awake.
 
-        A freeze is worth two beats, whatever was told the agent.
+        What was decided may be written down just after the silence has ended.
         """
+        ended_s, before_s = self._before.get(incarnation, (0.0, 0.0))
+        now_s = self._since_word_s(incarnation)
+        return max(now_s, before_s) if self.timeline.awake_s - ended_s < DECIDE_S else now_s
+
+    def _since_word_s(self, incarnation: str) -> float:
+        """Count from its last word; a freeze is worth two beats, whatever the agent was told."""
         awake_s, freezes = self._heard.get(incarnation, (self._born_s, 0))
-        passed = self.timeline.awake_s - awake_s
         beat_s = 2 * self.exchanges.parts.terms.beat(holds_tickets=False)
-        return passed + beat_s * (self.timeline.freezes - freezes)
+        return self.timeline.awake_s - awake_s + beat_s * (self.timeline.freezes - freezes)
 
     # ---------------------------------------------------------------- its end
 
@@ -385,7 +403,7 @@ class Life:
 
     def _spawn(self, coroutine: Any) -> asyncio.Task[Any]:
         task = self._in_loop(lambda: self.loop.create_task(coroutine))
-        if task.get_coro().__qualname__.startswith("AgentChannel"):
+        if getattr(task.get_coro(), "__qualname__", "").startswith("AgentChannel"):
             task.add_done_callback(self._look_at)
         return task
 
@@ -411,10 +429,10 @@ class Life:
         finally:
             asyncio.events._set_running_loop(before)
 
+
 async def _no_listener(path: object) -> Callable[[], None]:
     raise AssertionError(f"virtual hosts have no sockets: {path}")
 
 
 def _no_connection() -> asyncio.Protocol:
     raise AssertionError("virtual hosts have no sockets")
-

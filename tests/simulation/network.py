@@ -135,8 +135,9 @@ class Channel:
         self._count = 0
         self._way.join(self)
 
-    async def ended(self) -> None:
+    async def ended(self) -> bool:
         await self._over.wait()
+        return not self._agent.dead
 
     async def close(self) -> None:
         self.leave()
@@ -185,9 +186,7 @@ class Channel:
         self._agent.host.timeline.after(0.001, self._cut, number)
         return True
 
-    def _answer(
-        self, number: int, answer: Answer, status: int, signed: str, words: bytes
-    ) -> None:
+    def _answer(self, number: int, answer: Answer, status: int, signed: str, words: bytes) -> None:
         if self.host_end and self._open.pop(number, None) is not None:
             self._agent.host.timeline.after(0, answer, status, signed, words)
 
@@ -280,7 +279,9 @@ class SimLauncher:
     async def _arrive(self, agent: Agent, *, collects: bool) -> Channel:
         await self._answered()
         if agent.dead:
-            raise LaunchError(f"{self._host.name}: the agent ended as it was started", retryable=True)
+            raise LaunchError(
+                f"{self._host.name}: the agent ended as it was started", retryable=True
+            )
         channel = Channel(
             self._life, agent, collects=collects, keepalive=self._host.manner.keepalive
         )

@@ -6,6 +6,7 @@ import hashlib
 from random import Random
 from typing import NamedTuple
 
+
 class Act(NamedTuple):
     """What one attempt does on its host."""
 
@@ -35,7 +36,7 @@ class Plan:
     def __init__(self, seed: int) -> None:
         chance = Random(f"{seed}/plan")
         self.seed = seed
-        self.tasks = chance.choice((5, 20, 40))
+        self.tasks = chance.choice((5, 20, 60))
         self.scale_s = chance.choice((0.005, 0.5, 20.0))
         self.silence_counts = chance.random() < 0.9
         self.declares = chance.random() < 0.25  # each task has a file to bring home

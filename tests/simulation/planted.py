@@ -143,7 +143,7 @@ def _count_suspended(tick: Any) -> Any:
 
 def _lose_kill_list(reply: Any) -> Any:
     def planted(*args: Any, **kwargs: Any) -> Any:
-        return msgspec.structs.replace(reply(*args, **kwargs), kill=())
+        return msgspec.structs.replace(reply(*args, **kwargs), kill=(), drop=())
 
     return planted
 

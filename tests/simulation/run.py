@@ -66,8 +66,9 @@ class Simulation:
         self.watch = Watch(self.loop, self.plan, self.connection)
         self.blobs = Blobs()
         self.wall_offset = 1e9  # of the master's machine
-        self.deadly = self.chance.choice((0.0, 0.0005, 0.002)) if faults else 0.0
+        self.deadly = self.chance.choice((0.0, 0.0005, 0.004)) if faults else 0.0
         self.life: Life | None = None
+        self.operator_holds = False  # the run is halted by hand
         self._lives = 0
         self._numbers = 0
         self._mending: list[Callable[[], None]] = []
@@ -76,7 +77,7 @@ class Simulation:
             for name in self.plan.hosts
         ]
         self.watch.hosts = self.hosts
-        self._faults_left = self.chance.choice((5, 15, 40)) if faults else 0
+        self._faults_left = self.chance.choice((10, 25, 60)) if faults else 0
         self._pace_s = self._expected_s() / self.chance.choice((5, 20, 40))
 
     def host(self, name: str) -> Host:
@@ -100,7 +101,7 @@ class Simulation:
         except AssertionError as error:  # ours, or one that the engine itself did not believe
             broken = self.watch.first_broken or str(error) or type(error).__name__
         finally:
-            self.loop.after = _no_more  # type: ignore[method-assign]  # nothing happens after the end
+            self.loop.after = _no_more  # type: ignore[method-assign,assignment]  # nothing happens after the end
             if self.life is not None and not self.life.dead:
                 self.life.kill()
         return Outcome(
@@ -141,9 +142,11 @@ class Simulation:
         """Mend all; a last master ends what the one before it could not reach."""
         self._faults_left = 0
         self.deadly = 0.0
-        for mend in self._mending:
+        for mend in list(self._mending):
             mend()
         self._mending.clear()
+        for host in self.hosts:
+            host.trap = None
         self.loop.run(self.loop.now + 200, lambda: bool(self.watch.first_broken))
         self.start_master()
         until = self.loop.now + CLEAN_S
@@ -177,7 +180,7 @@ class Simulation:
         return Expected(self.plan.code(task), self.plan.out(task), files)
 
     def _is_over(self) -> bool:
-        return self.life is not None and self.life.over
+        return self.life is not None and self.life.over and not self.operator_holds
 
     def _expected_s(self) -> float:
         slots = sum(host.manner.slots for host in self.hosts)
@@ -212,6 +215,21 @@ class Simulation:
         self._lives += 1
         self.life = self.watch.life = Life(self, Random(f"{self.seed}/life {self._lives}"))
         self.watch.life_troubled_at = self.loop.now
+
+    def operator_kills(self, seconds: float) -> None:
+        """Have an operator halt the run at once, and go on with it after a while."""
+        if self.life is None or self.life.dead or self.life.over or self.operator_holds:
+            return
+        self.operator_holds = True
+        self.life.ask("kill")
+        self.heal_later(seconds, self.hosts[0], self._operator_resumes)
+
+    def _operator_resumes(self) -> None:
+        self.operator_holds = False
+        if self.life is not None and not self.life.dead and not self.life.over:
+            self.life.ask("resume")
+        else:
+            self.start_master()
 
     def kill_master(self) -> None:
         """End the master by kill -9; somebody starts another after a while."""
@@ -265,7 +283,7 @@ def _own_randomness(seed: int) -> Iterator[None]:
     random.seed(seed)
     logging.disable(logging.CRITICAL)
     try:
-        with mock.patch.object(ids, "new_incarnation", lambda: f"i{next(count)}"):
+        with mock.patch.object(ids, "new_incarnation", side_effect=lambda: f"i{next(count)}"):
             yield
     finally:
         logging.disable(logging.NOTSET)

@@ -37,6 +37,7 @@ IDLE_S = 45.0  # two idle beats: so long a free host may stand beside work
 WELL_S = 300.0  # so long after its last trouble a host must be in use: back-off, logins, patience
 CALM_S = 120.0  # so long after any trouble leases flow again
 UNWANTED_S = 60.0  # so long what nobody wants may run: a beat, grace, and a kill that waits
+DIES = "its agent dies as soon as it is started"  # three times in a row: it is given up
 
 TRACE = """
 create table history (id integer primary key, what text, name text, was text, now text, extra text);
@@ -120,15 +121,18 @@ class Watch:
             if isinstance(request, Exchange):
                 name = request.incarnation
                 spoke[name] = None
-                self._ended[name] = request.ended
-                self._numbers[name] = max(self._numbers.get(name, 0), request.number)
+                if request.number >= self._numbers.get(name, 0):
+                    self._numbers[name] = request.number
+                    self._ended[name] = request.ended
         for name in spoke:
             row = self._connection.execute(
                 "select request from agent where incarnation = ? and state != 'ended'", (name,)
             ).fetchone()
             if row is not None:
                 newest = self._numbers[name]
-                self.checks.hold(row[0] == newest, f"request {row[0]} of {name} counts, not {newest}")
+                self.checks.hold(
+                    row[0] == newest, f"request {row[0]} of {name} counts, not {newest}"
+                )
 
     def _check_history(self) -> None:
         rows = self._connection.execute(
@@ -166,12 +170,12 @@ class Watch:
         for name in sorted(incarnations):
             rows = self._connection.execute(
                 "select a.ticket, g.slots from agent g join attempt a on"
-                " a.incarnation = g.incarnation and a.state in ('leased', 'running')"
+                " a.incarnation = g.incarnation and a.state in ('leased', 'running') and not a.kill"
                 " join task t on t.id = a.task_id and t.state in ('active', 'waiting')"
                 " where g.incarnation = ?",
                 (name,),
             ).fetchall()
-            slots = rows[0][1]
+            slots = rows[0][1] if rows else 0
             live = sum(ticket not in self._ended.get(name, ()) for ticket, _ in rows)
             most = slots if deepest == 1 else 2 * slots * deepest + slots
             self.checks.hold(live <= most, f"{name} with {slots} slots was given {live} tasks")
@@ -280,7 +284,7 @@ class Watch:
                 continue
             if state == "up" and self._is_idle(host):
                 yield f"{host.name} was idle while tasks waited"
-            is_used = state in ("up", "probation", "quarantined", "joining")
+            is_used = state in ("up", "probation", "quarantined", "joining") or DIES in reason
             if quiet_s > WELL_S and self._is_calm(WELL_S) and not is_used:
                 yield f"{host.name} was well, and {state} ({reason})"
 
@@ -300,11 +304,16 @@ class Watch:
         """List what runs there for nobody."""
         for process in host.alive.values():
             row = self._connection.execute(
-                "select a.outcome, t.state from attempt a join task t on t.id = a.task_id"
+                "select a.outcome, t.state, a.kill from attempt a join task t on t.id = a.task_id"
                 " where a.ticket = ?",
                 (process.ticket,),
             ).fetchone()
-            if row is None or row[1] in ("done", "cancelled") or row[0] not in (None, "lost"):
+            if (
+                row is None
+                or row[2]
+                or row[1] in ("done", "cancelled")
+                or row[0] not in (None, "lost")
+            ):
                 yield process.ticket
 
 

@@ -188,7 +188,8 @@ def fail(
 def give_back(tx: Tx, known: Known, *, message: str, now: float) -> None:
     """End an attempt that came back unstarted or at an orderly goodbye; nobody is charged."""
     tx.change("attempt_end", known.id, "returned", message, None, now)
-    _settle(tx, known, "lost" if known.state == "running" else known.reason)
+    begun = known.state == "running" or tx.value("task_begun", known.task)
+    _settle(tx, known, "lost" if begun else known.reason)
 
 
 def put_back(tx: Tx, known: Known, *, message: str, now: float) -> None:
@@ -232,9 +233,9 @@ def _settle(tx: Tx, known: Known, reason: Reason) -> None:
     """Put the task back in the queue, unless another attempt of it is under way or it has ended."""
     if tx.value("attempts_live_of_task", known.task, known.id):
         return
+    tx.tell("run")  # a run at rest, done or halted, may have waited for this attempt alone
     if tx.change("task_wait", known.task, reason, 0, ""):
         tx.tell("work")
-        tx.tell("run")  # a halted run's last attempt may have ended
 
 
 def _blame_host(tx: Tx, known: Known, *, now: float, usable: int) -> None:

@@ -376,6 +376,11 @@ update task set state = 'active', attempts = attempts + 1 where id = ?1 and stat
 update task set state = 'done', accepted = ?2, reason = ''
 where id = ?1 and accepted is null and epoch = ?3 and state in ('waiting', 'active', 'failed', 'parked')
 
+-- task_begun --
+-- Whether any attempt of it may have been started: those that came back unstarted were not.
+select exists (select 1 from attempt where task_id = ?1
+    and not (outcome is 'returned' and started is null))
+
 -- task_wait --
 -- It goes back to the queue: id, why the next attempt, failures to charge, what is told of it.
 update task set state = 'waiting', next_reason = ?2, charged = charged + ?3, reason = ?4
