@@ -126,7 +126,8 @@ class Watch:
                     self._ended[name] = request.ended
         for name in spoke:
             row = self._connection.execute(
-                "select request from agent where incarnation = ? and state != 'ended'", (name,)
+                "select request from agent where incarnation = ? and state not in ('bye', 'ended')",
+                (name,),
             ).fetchone()
             if row is not None:
                 newest = self._numbers[name]

@@ -104,7 +104,7 @@ def grant(tx: Tx, incarnation: Incarnation, number: int, parts: Parts, now: floa
 
 def _agent(tx: Tx, incarnation: str) -> AgentOf | None:
     row = tx.row("agent_get", incarnation)
-    if row is None or row[2] == "ended":
+    if row is None or row[2] in ("bye", "ended"):
         return None
     host, name, _, request, slots, host_state, _, given_slots = row
     return AgentOf(
@@ -395,7 +395,7 @@ def _goodbye(tx: Tx, agent: AgentOf, parts: Parts, now: float) -> None:
     live = tx.rows("attempts_live", agent.incarnation)
     if live:
         upkeep.lose_all(tx, [row[0] for row in live], why="the agent ended", now=now)
-    tx.change("agent_end", agent.incarnation, now)
+    tx.change("agent_bye", agent.incarnation)
     parts.running.pop(agent.incarnation, None)
     if agent.host_state != "quarantined":
         tx.change("host_set", agent.host, "gone", "")

@@ -184,13 +184,15 @@ class HostKeeper:
         self._failures = 0
         self._silent = False
         self._channel = channel
+        broke = True
         try:
-            if await self._stay(channel):
-                agent.cut_off = self._clock.ticks()
+            broke = await self._stay(channel)
         finally:
             self._channel = None
             await asyncio.shield(channel.close())
-        if self._exchanges.said_bye(agent.incarnation):
+        if broke:  # whatever it said last, it may not have heard the answer: look
+            agent.cut_off = self._clock.ticks()
+        elif self._exchanges.said_bye(agent.incarnation):
             await self._bury(agent, "")
 
     def _was_cut_off(self, agent: Kept) -> bool:

@@ -43,7 +43,7 @@ class AgentRow(Frozen, frozen=True, kw_only=True):
     host: HostId
     host_name: str
     request: int  # the newest exchange number that counted
-    state: Literal["starting", "up", "ended"]
+    state: Literal["starting", "up", "bye", "ended"]
     folder: str
     slots: int
 

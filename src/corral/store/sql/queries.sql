@@ -262,6 +262,10 @@ update agent set slots = ?2 where incarnation = ?1
 -- Where it lives on its host.
 update agent set folder = ?2 where incarnation = ?1
 
+-- agent_bye --
+-- It has nothing left to say; it is gone when its keeper has seen so.
+update agent set state = 'bye' where incarnation = ?1 and state != 'ended'
+
 -- agent_end --
 -- It is gone.
 update agent set state = 'ended', ended = ?2 where incarnation = ?1 and state != 'ended'

@@ -123,7 +123,8 @@ create table host (
 create table agent (
     incarnation text primary key,
     host_id integer not null references host (id),
-    state text not null default 'starting' check (state in ('starting', 'up', 'ended')),
+    state text not null default 'starting'  -- bye: it has said so, and may still be there
+        check (state in ('starting', 'up', 'bye', 'ended')),
     request integer not null default 0,     -- the newest exchange number that counted
     folder text not null default '',
     slots integer not null default 1,       -- 0: as many as its host has cores, once that is known
