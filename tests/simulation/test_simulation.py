@@ -19,7 +19,7 @@ FINDING = {  # a seed that shows each planted bug: `make planted` searches them
     "expire leases on restart": 1,
     "count suspended time": 3,
     "skip the fence": 4,
-    "lose the kill list": 63,
+    "lose the kill list": 265,
     "charge the host's fault to the task": 16,
     "free a slot before the tree is dead": 1,
     "answer before the commit": 1,
