@@ -79,6 +79,8 @@ def _say(reader: Reader, run: Run, code: int) -> None:
             f"  try: corral why {run.name}, then corral unpause {run.name}; corral resume {run.name}"
         )
     elif run.state == "halted":
+        if run.reason:
+            talk(f"  halted: {plain(run.reason)}")
         talk(f"  go on: corral resume {run.name}")
     del code
 

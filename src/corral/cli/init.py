@@ -43,8 +43,17 @@ reps = 2
 # The run's name; else that of this file. Where results go; else results/NAME.
 #name = "sweep"
 #out = "results/sweep"
-# Kill a task after: 90 (seconds), "5m", "1h".
+# Kill a task after: 90 (seconds), "5m", "1h"; "200%" of the run's median time.
 #timeout = "1h"
+# Halt the run after this time; after so many failed tasks ("now" kills what runs, too).
+#run_timeout = "12h"
+#halt = "soon,fail=5%"
+# Of a task's stdout, and of its stderr, head and tail are kept up to:
+#output_cap = "100M"
+# A task above its memory is killed, and tried again with the next size.
+#mem = ["1G", "4G"]
+# A host with less free disk starts nothing.
+#disk_floor = "256M"
 # How often a failed task is given out again.
 #retries = 2
 # Tasks at once on each host; else one a core.

@@ -14,6 +14,7 @@ from corral.cli import ending, output, shipping
 from corral.cli.folder import RealFolder
 from corral.cli.follow import Wish, follow, start_detached, summary
 from corral.cli.hostflags import hosts_options, selected
+from corral.cli.limitflags import KEYS, limit_options
 from corral.cli.output import talk
 from corral.cli.preview import preview
 from corral.cli.stream import Stream
@@ -24,7 +25,7 @@ from corral.model.host import LOCAL_SPEC
 from corral.model.run import EXIT_MEANINGS, ExitMeaning, Options, Submission
 from corral.store.folder import StateFolder
 from corral.units import seconds
-from corral.work import identity, runfile
+from corral.work import identity, limits, runfile
 from corral.work.runfile import RunFile
 from corral.work.sources import Source, split
 from corral.work.sweep import Sweep
@@ -123,7 +124,6 @@ class Asked(Frozen, frozen=True, kw_only=True):
 @click.option("--name", help="The run's name; else the program's.")
 @click.option("-o", "--out", metavar="DIR", help="Where results go; else results/NAME.")
 @click.option("-j", "--slots", type=int, help="Tasks at once; else one a core.")
-@click.option("--timeout", metavar="TIME", help="Kill a task after: 90, 5m, 1h.")
 @click.option("--retries", type=int, metavar="N", help="Give a failed task out N times more.")
 @click.option(
     "--heartbeat", metavar="TIME", help="How often hosts speak (2s); off: silence is fine."
@@ -151,6 +151,7 @@ class Asked(Frozen, frozen=True, kw_only=True):
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output.json_option
 @hosts_options
+@limit_options
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -301,7 +302,6 @@ def _asked(
             "name",
             "out",
             "slots",
-            "timeout",
             "retries",
             "shell",
             "commands",
@@ -314,6 +314,7 @@ def _asked(
             "plain",
             "mark",
             "collect",
+            *KEYS,
         )
         if (value := given[key]) is not None
     }
@@ -333,6 +334,7 @@ def _asked(
     )
     _check_numbers(file)
     _check_collecting(file, folder)
+    limits.read(file)
     name = file.name or natural
     if identity.safe_name(name) != name:
         raise UsageError(
@@ -403,8 +405,6 @@ def _check_numbers(file: RunFile) -> None:
         )
     if file.slots is not None and not 1 <= file.slots <= 4096:
         raise UsageError(f"-j {file.slots}: from 1 to 4096", hint="leave -j out for one a core")
-    if file.timeout is not None:
-        seconds(file.timeout)
     if file.retries is not None and file.retries < 0:
         raise UsageError(
             f"--retries {file.retries}: from 0", hint="--retries 2 tries thrice in all"
@@ -484,7 +484,7 @@ def _submission(
         options=Options(
             reps=file.reps,
             retries=file.retries,
-            timeout_s=None if file.timeout is None else seconds(file.timeout),
+            limits=limits.read(file),
             slots=file.slots,
             on_master_loss=asked.on_master_loss,
             twins=asked.twins,

@@ -127,6 +127,11 @@ def _of_run(run: Run, *, served: bool) -> list[str]:
                 f"{run.name} paused by itself: {run.reason}.",
                 f"look: corral logs {run.name} failed; go on all the same: corral unpause {run.name}",
             ]
+        case "halted" if run.reason:
+            return [
+                f"{run.name} halted by itself with {waiting} tasks left: {run.reason}.",
+                f"go on all the same: corral resume {run.name}",
+            ]
         case "halted":
             return [f"{run.name} was stopped with {waiting} tasks left: corral resume {run.name}"]
         case "cancelled":

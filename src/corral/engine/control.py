@@ -40,6 +40,7 @@ def unpause(tx: Tx, run: RunId, now: float) -> Changed:
     changed = _turn(tx, run, "open", ["paused"], "unpaused", now)
     tx.change("run_trust", run)
     tx.change("failure_counts_clear", run)
+    tx.change("run_begin_limits", run)
     judge.finish_run(tx, run, now)
     return changed
 
@@ -78,6 +79,7 @@ def resume(tx: Tx, run: RunId, now: float) -> Changed:
     if state == "paused":
         return unpause(tx, run, now)
     changed = _turn(tx, run, "open", ["halted"], "resumed", now)
+    tx.change("run_begin_limits", run)
     judge.finish_run(tx, run, now)
     return changed
 
@@ -194,6 +196,7 @@ def _turn(
 
 def _reopen(tx: Tx, run: RunId) -> None:
     tx.change("run_set", run, "open", "", '["done","cancelled","halted","paused"]', None)
+    tx.change("run_begin_limits", run)
     tx.tell("work")
     tx.tell("run")
 

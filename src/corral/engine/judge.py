@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from corral.engine import events
+from corral.engine import events, limits
 from corral.ids import AttemptId, HostId, RunId, TaskId  # noqa: TC001  (Known is made at run time)
 from corral.model.attempt import Reason  # noqa: TC001
 from corral.model.base import Frozen
@@ -155,11 +155,12 @@ def fail(
         "{}",
         0,
     )
+    asked = msgspec.json.decode(options, type=Options)
     decision = retry.decide(
         retry.Failure(
             kind=kind,
             charged=known.charged,
-            retries=msgspec.json.decode(options, type=Options).retries,
+            retries=asked.retries,
             host_succeeded=bool(record.successes),
             others_succeeded=bool(tx.value("host_run_others", known.host, known.run)),
             untried=tx.value("hosts_untried", known.task, known.host, known.epoch, known.run),
@@ -178,6 +179,7 @@ def fail(
         tx.tell("work")
     else:
         tx.change("task_fail", known.task, message, charge)
+        limits.after_failure(tx, known.run, known.run_name, asked, now)
     tx.change("failure_count_add", known.run, known.generation, kind or "rejected", known.host)
     if decision.blame == "host":
         _blame_host(tx, known, now=now, usable=others + 1)

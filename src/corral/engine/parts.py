@@ -47,7 +47,7 @@ class Part:
             dir=folder if self.command.here else None,
             add=options.add_env,
             inputs=msgspec.json.decode(inputs, type=tuple[Input, ...]),
-            timeout_s=options.timeout_s,
+            timeout_s=options.limits.timeout_s,
             grace_s=GRACE_S,
             stop_after_s=STOP_AFTER_S if options.on_master_loss == "stop" else None,
             slots=options.slots,

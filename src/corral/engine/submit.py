@@ -142,6 +142,7 @@ def finish(tx: Tx, begun: Begun, filled: Filled, *, tasks: int, now: float) -> S
     busy = counts.get("waiting", 0) + counts.get("active", 0)
     if not tx.change("run_open", begun.run, "open" if busy else "done", now):
         raise StateError(f"{begun.name} was changed by somebody else while it was prepared")
+    tx.change("run_begin_limits", begun.run)
     events.add(
         tx,
         now,

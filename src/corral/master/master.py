@@ -14,6 +14,7 @@ from corral.master.collector import collect_run
 from corral.master.exchanges import Exchanges
 from corral.master.farm import Farm
 from corral.master.judges import Judges
+from corral.master.limits import LimitKeeper
 from corral.master.submission import carry_out
 from corral.results.collect import Refresher
 
@@ -49,6 +50,7 @@ class Master:
         self.blobs = folder.blobs
         self._judges = Judges(store, self.exchanges.parts, self.blobs, clock)
         self.farm = Farm(folder, store, exchanges=self.exchanges, doors=doors, clock=clock)
+        self._limits = LimitKeeper(store, clock)
         self._submitting: dict[tuple[str, str], asyncio.Lock] = {}
         self._collecting: dict[RunId, asyncio.Lock] = {}
         self._changed = asyncio.Event()
@@ -73,6 +75,7 @@ class Master:
                 group.create_task(self.farm.keep(), name="keep hosts"),
                 group.create_task(self._judges.work(), name="judge"),
                 group.create_task(self._refresh(), name="refresh results"),
+                group.create_task(self._limits.keep(), name="keep limits"),
             ]
             try:
                 await self._finish_half_written()

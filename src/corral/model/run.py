@@ -20,6 +20,7 @@ from corral.ids import RunId
 from corral.model.base import Frozen
 from corral.model.command import Command
 from corral.model.host import LOCAL_SPEC, HostSpec
+from corral.model.limits import Limits
 
 RunState = Literal["preparing", "open", "paused", "halted", "cancelled", "done"]
 TaskState = Literal["waiting", "active", "done", "failed", "cancelled", "skipped", "parked", "held"]
@@ -37,9 +38,9 @@ class Options(Frozen, frozen=True, kw_only=True):
 
     reps: int = 1
     retries: int | None = None  # None: the default of 2, where another host can take the task
-    timeout_s: float | None = None  # per task
     on_master_loss: Literal["finish", "stop"] = "finish"  # what running tasks do then
     twins: bool = True  # a task that is late may be tried by an idle host, too
+    limits: Limits = Limits()
     slots: int | None = None  # tasks of this run at once per host (-j); None: the host's slots
     beat_s: float = 2.0  # between exchanges of a busy agent
     lost_after_s: float = 60.0  # of silence, and a host's tasks go elsewhere
@@ -109,7 +110,7 @@ class Run(Frozen, frozen=True, kw_only=True):
     name: str
     folder: str
     state: RunState
-    reason: str  # why it is paused; else ""
+    reason: str  # why it is paused, or halted by itself; else ""
     generation: int
     words: tuple[str, ...]
     options: Options

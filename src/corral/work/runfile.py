@@ -17,8 +17,8 @@ from corral.errors import UsageError
 from corral.model.base import Frozen
 from corral.model.command import Choice
 from corral.model.run import EXIT_MEANINGS, ExitMeaning
-from corral.units import seconds
-from corral.work import axes, command, tables
+from corral.units import seconds, size
+from corral.work import axes, command, limits, tables
 from corral.work.positions import Path, Positions
 from corral.work.sources import Source, Ways
 
@@ -55,7 +55,12 @@ class RunFile(Frozen, frozen=True, kw_only=True):
     stdin: str | None = None  # what `@-` and `-` stand for
     push: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
-    timeout: str | None = None
+    timeout: str | None = None  # of a task: a time, or percent of the run's median
+    run_timeout: str | None = None
+    halt: str | None = None
+    output_cap: str | None = None
+    mem: tuple[str, ...] = ()  # of a task; the next one when it had too little
+    disk_floor: str | None = None
     retries: int | None = None
     slots: int | None = None
     shell: str = "/bin/sh"
@@ -175,8 +180,10 @@ def _file(found: Mapping[str, Any]) -> RunFile:
                 values[key] = (value,) if isinstance(value, str) else tuple(value)
             case "sweep":
                 values[key] = {name: _axis(axis) for name, axis in value.items()}
-            case "timeout":
+            case "timeout" | "run_timeout" | "halt" | "output_cap" | "disk_floor":
                 values[key] = str(value)
+            case "mem":
+                values[key] = tuple(str(item) for item in _several(value))
             case "shuffle":
                 values[key] = (SHUFFLE if value else None) if isinstance(value, bool) else value
             case "params" | "check":
@@ -242,14 +249,30 @@ def _values(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(_value(item) for item in value)
 
 
-def _time(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+def _reads(read: Callable[[str], object]) -> Callable[[object], bool]:
+    """Make a test of a value that is a text, or a number, which ``read`` understands."""
+
+    def fits(value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            return False
+        try:
+            read(str(value))
+        except UsageError:
+            return False
+        return True
+
+    return fits
+
+
+def _memory(value: object) -> bool:
+    items = _several(value)
+    if not items or not all(_reads(size)(item) for item in items):
         return False
-    try:
-        seconds(str(value))
-    except UsageError:
-        return False
-    return True
+    return _reads(lambda _: limits.memory([str(item) for item in items]))("")
+
+
+def _several(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
@@ -271,7 +294,12 @@ _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "stdin": (lambda value: isinstance(value, str), "a text"),
     "push": (_texts, "a list of file names"),
     "outputs": (_texts, "a list of file names"),
-    "timeout": (_time, 'a time such as 90 or "5m"'),
+    "timeout": (_reads(limits.timeout), 'a time such as 90, "5m" or "200%"'),
+    "run_timeout": (_reads(seconds), 'a time such as 90 or "2h"'),
+    "halt": (_reads(limits.halt), 'such as "soon,fail=10" or "now,fail=5%"'),
+    "output_cap": (_reads(limits.output_cap), 'a size such as "100M"'),
+    "mem": (_memory, 'a size such as "2G", or some, each above the one before'),
+    "disk_floor": (_reads(size), 'a size such as "256M"'),
     "retries": (_count, "a whole number from 0"),
     "slots": (_positive, "a whole number from 1"),
     "shell": (_text, "the path of a shell"),

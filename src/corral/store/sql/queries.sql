@@ -45,6 +45,40 @@ where id = ?1 and state in (select value from json_each(?4))
 -- An operator said "go on": the run does not pause by itself any more.
 update run set trusted = 1 where id = ?1
 
+-- run_begin_limits --
+-- A new beginning for --run-timeout and --halt: a submission, or an operator said "go on".
+update run set served_s = 0,
+    failed_before = (select coalesce(sum(n), 0) from run_count c where c.run_id = run.id
+        and c.generation = run.generation and c.state = 'failed'),
+    ended_before = (select coalesce(sum(n), 0) from run_count c where c.run_id = run.id
+        and c.generation = run.generation and c.state in ('done', 'failed'))
+where id = ?1
+
+-- run_failures --
+-- Tasks of the latest command that failed, that ended, since the last beginning; how many then were left.
+select f.failed - r.failed_before, f.ended - r.ended_before, g.tasks - r.ended_before
+from run r join generation g on g.run_id = r.id and g.number = r.generation
+join (select coalesce(sum(c.n) filter (where c.state = 'failed'), 0) failed,
+        coalesce(sum(c.n) filter (where c.state in ('done', 'failed')), 0) ended
+      from run_count c join run x on x.id = c.run_id and x.generation = c.generation
+      where c.run_id = ?1) f
+where r.id = ?1
+
+-- runs_serve --
+-- Open runs with a limit of time have been served for so long, in seconds.
+update run set served_s = served_s + ?1
+where state = 'open' and json_extract(options, '$.limits.run_timeout_s') is not null
+
+-- runs_overdue --
+-- Open runs that have been served for as long as they may: id, name, options.
+select id, name, options from run
+where state = 'open' and served_s >= json_extract(options, '$.limits.run_timeout_s')
+
+-- runs_timed --
+-- Whether any open run has a limit of time.
+select exists (select 1 from run where state = 'open'
+    and json_extract(options, '$.limits.run_timeout_s') is not null)
+
 -- run_delete --
 -- A run with all its tasks, attempts and outputs.
 delete from run where id = ?1

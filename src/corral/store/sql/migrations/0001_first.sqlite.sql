@@ -12,9 +12,12 @@ create table run (
     generation integer not null default 0,
     state text not null default 'preparing'
         check (state in ('preparing', 'open', 'paused', 'halted', 'cancelled', 'done')),
-    reason text not null default '',        -- why it is paused
+    reason text not null default '',        -- why it is paused, or halted by itself
     detached integer not null default 0,    -- goes on without a follower
     trusted integer not null default 0,     -- an operator said "go on": no more pausing by itself
+    served_s real not null default 0,       -- since the last beginning, if it has a --run-timeout
+    failed_before integer not null default 0, -- failed tasks at the last beginning: --halt forgives them
+    ended_before integer not null default 0,
     submission text,                        -- JSON, while preparing: what a restarted master finishes
     created real not null,                  -- seconds since 1970, UTC, like every time here
     opened real,

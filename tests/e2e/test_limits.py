@@ -1,0 +1,42 @@
+"""Limits by the real command line: what is said, what is killed, the exit code, and how to go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.support.corral import Corral
+
+
+def test_a_run_that_takes_too_long_is_halted_and_can_be_resumed(corral: Corral) -> None:
+    go = corral.folder / "go"
+    command = f"test -e {go} || sleep 60; echo {{1..4}}"
+    done = corral("run", "-j2", "--run-timeout", "1s", command, code=5)
+    assert "halted: it has taken 1.0 s (--run-timeout)" in done.stderr
+    assert "go on: corral resume test" in done.stderr
+    assert not corral.processes(tasks_only=True)
+    assert corral.json("status")["run"]["counts"]["waiting"] == 4
+    assert "halted by itself" in corral("why").stdout
+    go.touch()
+    corral("resume")
+    assert corral.output("test") == "1\n2\n3\n4\n"
+
+
+def test_too_many_failures_halt_the_run_and_kill_what_runs(corral: Corral) -> None:
+    command = "if test {n=1..9} = 1; then sleep 60; else exit 3; fi"
+    done = corral("run", "-j2", "--halt", "now,fail=3", command, code=5)
+    assert "halted: 3 of 3 tasks failed (--halt now,fail=3)" in done.stderr
+    assert "go on: corral resume" in done.stderr
+    counts = corral.json("status")["run"]["counts"]
+    assert counts["failed"] == 3
+    assert counts["waiting"] == 6
+    assert not corral.processes(tasks_only=True)
+
+
+def test_limits_of_a_run_file_stand_in_the_file_that_repeats_it(corral: Corral) -> None:
+    text = 'halt = "soon,fail=1"\nmem = ["1G", "4G"]\noutput_cap = "5M"\nrun_timeout = "2h"\n'
+    corral.write("job.toml", f'run = "exit {{1..5}}"\n{text}')
+    corral("run", "-j1", "job.toml", code=5)
+    written = (corral.results("job") / "run.toml").read_text()
+    for line in text.splitlines():
+        assert line in written

@@ -1,0 +1,160 @@
+"""What limits mean, when a run halts by itself, and that it goes on when it is told to."""
+
+from __future__ import annotations
+
+import pytest
+
+from corral.engine import limits
+from corral.errors import UsageError
+from corral.model.limits import Halt, Limits
+from corral.scheduler.limits import has_failed_enough
+from corral.work import limits as texts
+from corral.work import runfile
+from tests.support.world import Agent, World, ended
+
+HALTS = {"soon": Halt(when="soon", failures=1), "now": Halt(when="now", failures=1)}
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def fail_next(agent: Agent, count: int) -> None:
+    """Take tasks and report them as failed, one after the other."""
+    for _ in range(count):
+        agent.say(ended(agent.held.pop() if agent.held else agent.take()[0], exit_code=1))
+
+
+@pytest.mark.parametrize(
+    ("text", "halt"),
+    [
+        ("soon,fail=1", Halt(when="soon", failures=1)),
+        ("now,fail=10", Halt(when="now", failures=10)),
+        ("now,fail=2.5%", Halt(when="now", percent=2.5)),
+    ],
+)
+def test_a_halt_is_read(text: str, halt: Halt) -> None:
+    assert texts.halt(text) == halt
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "fail=1", "later,fail=1", "now,fail=0", "now,fail=101%", "now,fail=-1"]
+)
+def test_a_halt_that_is_none_is_refused_with_the_way_out(text: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        texts.halt(text)
+    assert "now,fail=5%" in str(raised.value.hint)
+
+
+def test_a_run_file_says_every_limit() -> None:
+    text = (
+        'run = "x"\ntimeout = "200%"\nrun_timeout = 7200\nhalt = "soon,fail=5%"\n'
+        'output_cap = "2M"\nmem = ["1G", "4G"]\ndisk_floor = 0\n'
+    )
+    assert texts.read(runfile.load(text, path="job.toml")) == Limits(
+        timeout_percent=200.0,
+        run_timeout_s=7200.0,
+        halt=Halt(when="soon", percent=5.0),
+        output_cap=2 << 20,
+        memory=(1 << 30, 4 << 30),
+        disk_floor=0,
+    )
+
+
+def test_wrong_limits_in_a_run_file_are_named_all_at_once() -> None:
+    text = 'run = "x"\nhalt = "often"\nmem = ["4G", "1G"]\noutput_cap = true\ntimeout = "50%"\n'
+    with pytest.raises(UsageError) as raised:
+        runfile.load(text, path="job.toml")
+    for key in ("halt", "mem", "output_cap", "timeout"):
+        assert f"`{key}` must be" in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("failed", "ended", "tasks", "enough"),
+    [(0, 50, 100, False), (1, 1, 100, False), (2, 2, 100, True), (9, 100, 100, False),
+     (10, 100, 100, True), (1, 10, 10, True)],
+)  # fmt: skip
+def test_a_share_of_failures_is_of_what_has_ended_but_never_of_a_few(
+    failed: int, ended: int, tasks: int, enough: bool
+) -> None:
+    halt = Halt(when="soon", percent=10.0)
+    assert has_failed_enough(halt, failed=failed, ended=ended, tasks=tasks) == enough
+
+
+def test_after_so_many_failures_nothing_more_is_handed_out(world: World) -> None:
+    world.submit("false {1..9}", limits=Limits(halt=Halt(when="soon", failures=2)))
+    agent = world.agent()
+    first, second = agent.take()
+    agent.say(ended(first, exit_code=1))
+    assert world.run().state == "open"
+    agent.held += [lease.ticket for lease in agent.say().leases]
+    reply = agent.say(ended(second, exit_code=1))
+    assert reply.leases == ()
+    assert reply.kill == ()
+    assert world.run().state == "halted"
+    assert world.run().reason == "2 of 2 tasks failed (--halt soon,fail=2)"
+    assert world.events()[-1] == "halted"
+
+
+@pytest.mark.parametrize("when", HALTS)
+def test_halting_now_kills_what_runs_and_soon_does_not(world: World, when: str) -> None:
+    world.submit("false {1..9}", limits=Limits(halt=HALTS[when]))
+    agent = world.agent()
+    first, second = agent.take()
+    agent.running = [first, second]
+    agent.say()
+    reply = agent.say(ended(first, exit_code=1))
+    assert world.run().state == "halted"
+    assert reply.kill == ((second,) if when == "now" else ())
+
+
+def test_a_resumed_run_halts_only_after_as_many_new_failures(world: World) -> None:
+    world.submit("false {1..9}", limits=Limits(halt=Halt(when="soon", failures=2)))
+    agent = world.agent(slots=1)
+    fail_next(agent, 2)
+    assert world.run().state == "halted"
+    world.verb("resume")
+    fail_next(agent, 1)
+    assert world.run().state == "open"
+    fail_next(agent, 1)
+    assert world.run().state == "halted"
+    world.verb("retry")
+    assert world.run().state == "open"
+    fail_next(agent, 1)
+    assert world.run().state == "open"
+
+
+def test_a_run_is_halted_after_its_time_in_which_it_was_served(world: World) -> None:
+    world.submit("sleep {1..9}", limits=Limits(run_timeout_s=60.0))
+    agent = world.agent()
+    agent.running = agent.take()
+    agent.say()
+    world.now += 1e6  # the wall clock has no say
+    world.do(limits.count_time, 59.0, world.now)
+    assert world.run().state == "open"
+    world.do(limits.count_time, 2.0, world.now)
+    assert world.run().state == "halted"
+    assert "1:00" in world.run().reason
+    assert set(agent.say().kill) == set(agent.running)
+
+
+def test_a_run_gets_its_time_anew_when_it_is_resumed_and_none_while_it_is_paused(
+    world: World,
+) -> None:
+    world.submit("sleep {1..9}", limits=Limits(run_timeout_s=60.0))
+    world.verb("pause")
+    world.do(limits.count_time, 100.0, world.now)
+    world.verb("unpause")
+    world.do(limits.count_time, 59.0, world.now)
+    assert world.run().state == "open"
+    world.do(limits.count_time, 1.0, world.now)
+    world.verb("resume")
+    world.do(limits.count_time, 59.0, world.now)
+    assert world.run().state == "open"
+
+
+def test_runs_without_a_limit_of_time_go_on(world: World) -> None:
+    world.submit("sleep {1..9}")
+    world.do(limits.count_time, 1e9, world.now)
+    assert world.run().state == "open"
