@@ -37,6 +37,8 @@ RESULT_BYTES = 64 * 1024  # of what a task writes to CORRAL_RESULT
 PROGRESS_BYTES = 1024  # from the end of CORRAL_PROGRESS that its last line is looked for in
 PROGRESS_CHARS = 200  # of that line
 PROGRESS_S = 1.0  # at most one look at what the tasks say of their progress in this time
+OUTPUT_CAP = 1 << 30  # bytes of a task's stdout, and of its stderr, unless its run says otherwise
+CAP_SLACK = 16 << 20  # bytes beyond the cap that a stream may hold between two looks
 REPORTS_BYTES = 768 * 1024  # of reports in one exchange (or one report, however long)
 
 BACKOFF_FIRST_S = 0.01  # between tries to reach the master, doubled ...
@@ -47,6 +49,9 @@ BURST_S = 0.05  # at most one exchange in this time while there is enough to do
 DEEP_S = 0.15  # ... and in this while so many leases per slot are queued that none runs out
 DEEP = 64
 SLOW_S = 1.0  # a master that commits gets this long before a newer exchange overtakes
+LOOK_FIRST_S = 0.05  # after a task's start until the first look at what it has used
+LOOK_S = 0.5  # between looks, sooner for one that writes fast ...
+LOOK_LEAST_S = 0.01  # ... down to this
 TELL_S = 0.02  # at most one message of ends in this time from supervisor to link
 TELL_MANY = 64  # ... unless so many ends are pending
 NO_MASTER_S = 15.0  # without an answer: nothing new starts
@@ -1027,12 +1032,13 @@ class Fetch:
 class Sending:
     """One file of an ended attempt: its bytes go up, its hash is made as they are read."""
 
-    def __init__(self, n, name, path, size, mode):
+    def __init__(self, n, name, path, size, mode, cut=None):
         self.n = n
         self.name = name
         self.path = path
         self.size = size
         self.mode = mode
+        self.cut = cut  # where its middle was left out
         self.sent = 0  # bytes the master has
         self.hashed = 0
         self.sha256 = sha256()
@@ -1126,7 +1132,8 @@ class Upload:
             facts = report.get(name)
             if facts and "inline" not in facts:
                 path = self.disk.stream_path(self.ticket, name)
-                files.append(Sending(n, name, path, facts["size"], 0o600))
+                cut = self.record.get("cuts", {}).get(name)
+                files.append(Sending(n, name, path, facts["size"], 0o600, cut))
         wanted = self.record.get("outputs") or ()
         if wanted:
             found, self.complaints = self.disk.outputs(self.ticket, self.record.get("dir"), wanted)
@@ -1135,7 +1142,11 @@ class Upload:
         return files
 
     def _read(self, file, offset):
-        data = self.disk.read(file.path, offset, min(CHUNK, file.size - offset))
+        size = min(CHUNK, file.size - offset)
+        if file.cut is None:
+            data = self.disk.read(file.path, offset, size)
+        else:
+            data = self.disk.read_cut(file.path, offset, size, file.cut)
         if not data:
             raise OSError("it became shorter while it was read")
         return data
@@ -1156,6 +1167,7 @@ class Part:
         self.inputs = given.get("inputs") or []
         self.timeout_s = given.get("timeout_s")
         self.grace_s = given.get("grace_s", 5.0)
+        self.output_cap = given.get("output_cap", OUTPUT_CAP)
         self.slots = given.get("slots")
         self.shell = encode(given.get("shell") or "/bin/sh")
         variables = self._variables(given, config)
@@ -1233,6 +1245,8 @@ class Task:
         self.why = ""  # killed or timeout: why it is being ended
         self.due = None if part.timeout_s is None else begun + part.timeout_s
         self.give_up_at = None  # end of grace, then of killing
+        self.written = 0  # bytes of its longer stream at the last look
+        self.looked_at = begun
         self.pause_s = KILL_AGAIN_S
         self.roots = {}  # orphans that die with it
         self.end = None  # (exit, signal, cpu seconds, peak kB, seconds) once it is reaped
@@ -1270,6 +1284,7 @@ class Supervisor:
         self.terminated = False
         self.told_at = 0.0
         self.tell_at = None  # when the link is to be told what is new
+        self.look_at = None  # when to look at what running tasks have used
         self.link_at = None  # when to start a new link
         self.link_born_at = clock.now()
         self.link_pause_s = BACKOFF_FIRST_S
@@ -1352,7 +1367,7 @@ class Supervisor:
                     due = earliest(due, task.due)
         if self.queue:
             self._fill()
-        due = earliest(due, self._tell_when_due(now))
+        due = earliest(due, self._look_when_due(now), self._tell_when_due(now))
         if self.disk.tidy():
             return 0.0
         return None if due is None else max(0.0, due - now)
@@ -1427,6 +1442,7 @@ class Supervisor:
             self.tasks[ticket] = task
             self.pids[task.pid] = task
             self.busy[slot] = ticket
+            self.look_at = earliest(self.look_at, now + LOOK_FIRST_S)
             if self.tell_at is None:
                 self.tell_at = now + TELL_S
 
@@ -1435,6 +1451,28 @@ class Supervisor:
         report["message"] = readable(message)
         report["started"] = round(task.started, 3)
         self._record({"report": report})
+
+    # ------------------------------------------------ looking at what runs
+
+    def _look_when_due(self, now):
+        """Hold running tasks to their limits; look again as soon as one might pass them."""
+        if self.look_at is not None and now >= self.look_at:
+            pauses = [self._bound_output(task, now) for task in self.tasks.values()]
+            self.look_at = now + min(pauses) if pauses else None
+        return self.look_at
+
+    def _bound_output(self, task, now):
+        """Give the disk back what a task wrote too much; say how long that may wait next time."""
+        cap = task.part.output_cap
+        size = self.disk.bound(task.slot, cap)
+        grown = size - task.written
+        passed_s = max(now - task.looked_at, 1e-3)
+        task.written = size
+        task.looked_at = now
+        if grown <= 0:
+            return LOOK_S
+        room = max(0, cap - size) + CAP_SLACK
+        return max(LOOK_LEAST_S, min(LOOK_S, room * passed_s / grown))
 
     # ------------------------------------------------ ending
 
@@ -1591,13 +1629,20 @@ class Supervisor:
                 record["dir"] = task.part.dir
         keep_folder = "outputs" in record and task.part.dir is None
         try:
-            streams = self.disk.gather(task.slot, task.ticket, keep_folder)
+            cap = task.part.output_cap
+            streams = self.disk.gather(task.slot, task.ticket, keep_folder, cap)
         except OSError as problem:
             record.pop("outputs", None)
             message = "cannot keep what the task wrote: %s" % (problem.strerror or problem)
             report.update(ended="failed", kind="env", message=readable(message))
             return
         for name, data in zip(("stdout", "stderr"), streams):
+            if isinstance(data, Cut):
+                said = "%s: %d of %d bytes left out" % (name, data.left_out, data.written)
+                report["message"] = "; ".join(filter(None, (report.get("message"), said)))
+                if isinstance(data.kept, int):
+                    record.setdefault("cuts", {})[name] = [data.head, data.resume, data.marker]
+                data = data.kept
             if isinstance(data, int):
                 report[name] = {"size": data}
             elif data:
@@ -1889,15 +1934,36 @@ class Port:
         self.sock.close()
 
 
+class Cut:
+    """A stream that was longer than its cap: ``head`` bytes, a line in place of the middle, a tail.
+
+    ``kept`` is what is left, or its size if that is long: then the bytes from ``resume`` on still
+    stand in the file, behind a hole.
+    """
+
+    def __init__(self, file, head, resume, lost):
+        self.head = head
+        self.resume = resume
+        self.left_out = lost + resume - head
+        self.written = lost + os.fstat(file).st_size
+        line = "[corral: %d bytes left out here]\n" % self.left_out
+        self.marker = line if os.pread(file, 1, head - 1) == b"\n" else "\n" + line
+        self.kept = head + len(self.marker) + self.written - lost - resume
+        if self.kept <= INLINE:
+            tail = os.pread(file, INLINE, resume)
+            self.kept = os.pread(file, head, 0) + self.marker.encode() + tail
+
+
 class Disk:
     """The agent's folder. Paths are bytes; what fails raises OSError.
 
     For the link: ``next_generation``; the journal of unanswered ends (``journal`` reads it,
     ``write_journal`` appends, ``strike`` marks answered); ``started`` (tickets a dead supervisor
     may have started); the content store (``has store seal drop``); what tasks left (``outputs
-    stream_path read forget``); what running ones say of their ``progress``. For the supervisor:
-    ``prepare`` a slot's folder, ``streams`` to give to its task, ``note_start`` before it starts,
-    ``take_said`` and ``gather`` what it left, ``tidy`` a little.
+    stream_path read read_cut forget``); what running ones say of their ``progress``. For the
+    supervisor: ``prepare`` a slot's folder, ``streams`` to give to its task, ``note_start`` before
+    it starts, ``bound`` its streams while it runs, ``take_said`` and ``gather`` what it left,
+    ``tidy`` a little.
     """
 
     def __init__(self, folder):
@@ -1910,6 +1976,7 @@ class Disk:
         self.silent_ns = None  # time of `said` as long as no task has ever put anything there
         self.clean = {}  # slot -> inputs linked in its folder, all else being as it was made
         self.files = {}  # (slot, "stdout"|"stderr") -> descriptor
+        self.lost = {}  # the same -> bytes gone from behind the head, and not as a hole
         self.ring = None
         self.starts = 0
         self.journal_file = None
@@ -2116,6 +2183,16 @@ class Disk:
         finally:
             os.close(file)
 
+    def read_cut(self, path, offset, size, cut):
+        """Read a stream whose middle was left out, as if head, marker and tail were all of it."""
+        head, resume, marker = cut
+        beyond = offset - head
+        if beyond < 0:
+            return self.read(path, offset, min(size, -beyond))
+        if beyond < len(marker):
+            return marker[beyond : beyond + size].encode()
+        return self.read(path, resume + beyond - len(marker), size)
+
     def forget(self, ticket):
         remove(os.path.join(self.spool, ticket.encode()))
 
@@ -2252,12 +2329,28 @@ class Disk:
             file = self.files[slot, name] = os.open(self._stream_file(slot, name), flags, 0o600)
         return file
 
-    def gather(self, slot, ticket, keep_folder):
+    def bound(self, slot, cap):
+        """Free the disk of what a task wrote beyond ``cap``; give the size of its longer stream."""
+        return max(self._bound_stream(slot, name, cap) for name in ("stdout", "stderr"))
+
+    def _bound_stream(self, slot, name, cap):
+        """Keep head and tail; where the file system knows no holes, the head and what comes after."""
+        file = self.files[slot, name]
+        size = os.fstat(file).st_size
+        lost = self.lost.get((slot, name), 0)
+        if size > cap and not punch(file, *_middle(size, cap)):
+            head = _middle(size, cap)[0]
+            os.ftruncate(file, head)
+            self.lost[slot, name] = lost + size - head
+        return size + lost
+
+    def gather(self, slot, ticket, keep_folder, cap):
         """Take what a task left: per stream its bytes, or its size when it was put into the spool.
 
-        With ``keep_folder`` the task's folder goes to the spool too; else it is emptied.
+        A stream longer than ``cap`` is a Cut. With ``keep_folder`` the task's folder goes to the
+        spool too; else it is emptied.
         """
-        streams = [self._take_stream(slot, ticket, name) for name in ("stdout", "stderr")]
+        streams = [self._take_stream(slot, ticket, name, cap) for name in ("stdout", "stderr")]
         path = self._slot(slot)
         if keep_folder:
             self.clean.pop(slot, None)
@@ -2288,17 +2381,24 @@ class Disk:
         except OSError:
             return b""  # there is none, or a task put something else in its place
 
-    def _take_stream(self, slot, ticket, name):
+    def _take_stream(self, slot, ticket, name, cap):
         file = self.files[slot, name]
         size = os.fstat(file).st_size
         if size == 0:
             return b""
-        if size > INLINE:
+        lost = self.lost.pop((slot, name), 0)
+        cut = None
+        if size > cap or lost:
+            head, resume = _middle(size, cap)
+            punch(file, head, resume)
+            cut = Cut(file, head, resume, lost)
+        kept = size if cut is None else cut.kept
+        if isinstance(kept, int) and kept > INLINE:
             os.close(self.files.pop((slot, name)))
             target = os.path.join(self._spool_of(ticket), name.encode())
             os.rename(self._stream_file(slot, name), target)
-            return size
-        data = os.pread(file, size, 0)
+            return cut or size
+        data = cut or os.pread(file, size, 0)
         os.ftruncate(file, 0)
         fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND)  # a task may have switched it off for all
         return data
@@ -2615,6 +2715,25 @@ def make_folders(path):
     if not os.path.isdir(path):
         make_folders(os.path.dirname(path))
         make_folder(path)
+
+
+def _middle(size, cap):
+    """Say which part of a stream is left out: all but the first and the last half of ``cap``."""
+    head = cap // 2
+    return head, max(head, size - (cap - head))
+
+
+PUNCH_HOLE = 1 | 2  # FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
+
+
+def punch(file, start, end):
+    """Free the disk of a part of a file, which reads as zeros then; say whether that is possible."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    allocate = getattr(libc, "fallocate64", None) or getattr(libc, "fallocate", None)
+    if allocate is None:  # macOS, BSD
+        return False
+    size = ctypes.c_int64(end - start)
+    return end == start or allocate(file, PUNCH_HOLE, ctypes.c_int64(start), size) == 0
 
 
 def copy(source, target, mode):

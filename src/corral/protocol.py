@@ -135,6 +135,7 @@ class RunPart(Message, frozen=True, kw_only=True):
     timeout_s: float | None = None
     grace_s: float = 5.0  # between SIGTERM and SIGKILL
     stop_after_s: float | None = None  # without a master its tasks are ended; None: they go on
+    output_cap: int = 1 << 30  # bytes of stdout, and of stderr; more: head and tail are kept
     slots: int | None = None  # tasks of this run at once on this host; None = the host's slots
     cpus: int = 1
 

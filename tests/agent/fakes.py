@@ -84,6 +84,8 @@ class Disk:
         self.streams_of: dict[str, list[Any]] = {}  # ticket -> [stdout, stderr]
         self.absent: set[str] = set()  # digests
         self.full = False
+        self.looks: list[int] = []  # slots whose streams were bounded
+        self.written = 0  # bytes of every task's longer stream
         self.forgotten: list[str] = []
 
     def next_generation(self) -> int:
@@ -136,7 +138,11 @@ class Disk:
     def note_start(self, ticket: str) -> None:
         self.starts.append(ticket)
 
-    def gather(self, slot: int, ticket: str, keep: bool) -> list[Any]:
+    def bound(self, slot: int, cap: int) -> int:
+        self.looks.append(slot)
+        return self.written
+
+    def gather(self, slot: int, ticket: str, keep: bool, cap: int) -> list[Any]:
         return self.streams_of.get(ticket, [b"", b""])
 
     def take_said(self, ticket: str) -> bytes:

@@ -40,3 +40,13 @@ def test_limits_of_a_run_file_stand_in_the_file_that_repeats_it(corral: Corral) 
     written = (corral.results("job") / "run.toml").read_text()
     for line in text.splitlines():
         assert line in written
+
+
+def test_a_task_that_writes_too_much_is_done_and_its_ends_are_kept(corral: Corral) -> None:
+    corral("run", "-q", "--output-cap", "1K", "seq {1000..1001}")
+    text = corral.output("seq")
+    assert text.startswith("1\n2\n")
+    assert text.endswith("\n1000\n1001\n")
+    assert text.count("bytes left out here]\n") == 2
+    assert len(text) < 2500
+    assert "of 3893 bytes left out" in corral("show", "1").stdout

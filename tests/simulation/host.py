@@ -97,8 +97,12 @@ class Folder:
         del slot
         return (-1, -1)
 
-    def gather(self, slot: int, ticket: str, keep: bool) -> list[bytes]:
-        del slot, keep
+    def bound(self, slot: int, cap: int) -> int:
+        del slot, cap
+        return 0
+
+    def gather(self, slot: int, ticket: str, keep: bool, cap: int) -> list[bytes]:
+        del slot, keep, cap
         return [self._host.plan.act(ticket, self._host.name).out, b""]
 
     def take_said(self, ticket: str) -> bytes:
