@@ -37,6 +37,9 @@ RESULT_BYTES = 64 * 1024  # of what a task writes to CORRAL_RESULT
 PROGRESS_BYTES = 1024  # from the end of CORRAL_PROGRESS that its last line is looked for in
 PROGRESS_CHARS = 200  # of that line
 PROGRESS_S = 1.0  # at most one look at what the tasks say of their progress in this time
+DISK_FLOOR = 256 << 20  # bytes free, or no task is started, unless its run says otherwise
+ROOM_S = 0.2  # what was found of the free space holds so long; looked at again after ...
+SHORT_S = 1.0  # ... so long while it was too little
 OUTPUT_CAP = 1 << 30  # bytes of a task's stdout, and of its stderr, unless its run says otherwise
 CAP_SLACK = 16 << 20  # bytes beyond the cap that a stream may hold between two looks
 REPORTS_BYTES = 768 * 1024  # of reports in one exchange (or one report, however long)
@@ -50,8 +53,9 @@ DEEP_S = 0.15  # ... and in this while so many leases per slot are queued that n
 DEEP = 64
 SLOW_S = 1.0  # a master that commits gets this long before a newer exchange overtakes
 LOOK_FIRST_S = 0.05  # after a task's start until the first look at what it has used
-LOOK_S = 0.5  # between looks, sooner for one that writes fast ...
-LOOK_LEAST_S = 0.01  # ... down to this
+LOOK_S = 0.5  # between looks; sooner for one that writes fast ...
+LOOK_LEAST_S = 0.01  # ... down to this, later for one that writes nothing ...
+LOOK_LAST_S = 4.0  # ... up to this
 TELL_S = 0.02  # at most one message of ends in this time from supervisor to link
 TELL_MANY = 64  # ... unless so many ends are pending
 NO_MASTER_S = 15.0  # without an answer: nothing new starts
@@ -212,6 +216,7 @@ class Sent:
         self.body = body
         self.want = want
         self.heavy = heavy  # reports or facts: the master answers at once, so it is not overtaken
+        self.short = ""
         self.facts = False
         self.bye = False
         self.progress = {}  # ticket -> line
@@ -248,6 +253,7 @@ class Link:
         self.hold_s = 2.0
         self.lost_at = clock.now()  # since when no master answers; None while one does
         self.held = False  # the supervisor starts nothing, for want of a master
+        self.short = ""  # why the supervisor starts nothing, for want of room; the master is told
 
         self.slots = config.slots
         self.parts = {}
@@ -325,6 +331,7 @@ class Link:
             lease = self.queued.pop(ticket, None)
             if lease is not None:
                 self._take_lease(lease)
+        self.short = message.get("short", self.short)
         if message.get("terminate"):
             self.on_terminate()
 
@@ -332,6 +339,7 @@ class Link:
         """Take note that the supervisor died: what it had started must die before a new one."""
         now = self.clock.now()
         self.port = None
+        self.short = ""
         self.met = True  # it may have died before it gave its table: then it had nothing
         started = self.disk.started()
         self.doomed = list(self.running) + [t for t in self.queued if t in started]
@@ -403,11 +411,12 @@ class Link:
         return earliest(soon, beat)
 
     def _has_news(self, last):
-        if self.unsent or (self._may_say_bye() and not last.bye):
+        if self.unsent or self.short != last.short or (self._may_say_bye() and not last.bye):
             return True
         if last.state == "flying":
             return self._want() > last.want
-        return not last.fruitless and self._want() > 0
+        # a host without room wants nothing, yet idle as it is must hear at once what is wanted
+        return not last.fruitless and (self._want() > 0 or bool(self.short))
 
     def _may_say_bye(self):
         return bool(self.stop) and not self.abandoned and not self._tickets()
@@ -417,7 +426,7 @@ class Link:
 
     def _want(self):
         """Count the slots that are free and have nothing queued for them."""
-        if self.stop or self.port is None:
+        if self.stop or self.short or self.port is None:
             return 0
         waiting = list(self.queued.values()) + list(self.fetching.values())
         limits = {key: part["slots"] for key, part in self.parts.items() if part.get("slots")}
@@ -452,6 +461,8 @@ class Link:
         progress = self._look_for_progress(now)
         if progress:
             words["progress"] = sorted(progress.items())
+        if self.short:
+            words["short"] = self.short
         if self.facts:
             words["facts"] = self.facts
         if self._may_say_bye():
@@ -459,6 +470,7 @@ class Link:
         body = '%s,"reports":[%s]}' % (dumps(words)[:-1], ",".join(reports))
         sent = Sent(self.number, body.encode(), want, bool(reports or self.facts))
         sent.progress = progress
+        sent.short = self.short
         sent.facts = "facts" in words
         sent.bye = "bye" in words
         return sent
@@ -821,6 +833,7 @@ class Link:
         """Learn from the supervisor what it has; it outlived the link before this one."""
         self.met = True
         self.slots = table["slots"]
+        self.short = table["short"]
         self.parts.update(table["parts"])
         for lease in table["queued"]:
             self.queued[lease["ticket"]] = lease
@@ -1167,6 +1180,7 @@ class Part:
         self.inputs = given.get("inputs") or []
         self.timeout_s = given.get("timeout_s")
         self.grace_s = given.get("grace_s", 5.0)
+        self.disk_floor = given.get("disk_floor", DISK_FLOOR)
         self.output_cap = given.get("output_cap", OUTPUT_CAP)
         self.slots = given.get("slots")
         self.shell = encode(given.get("shell") or "/bin/sh")
@@ -1281,6 +1295,10 @@ class Supervisor:
         self.altered = []  # leases whose shipped files are not what they were
         self.stop = ""
         self.held = False  # no master: start nothing
+        self.short = ""  # why nothing is started, the disk being full; the link is told
+        self.short_of = 0  # bytes that must be free until something is started again
+        self.free = 0  # bytes that were free when last looked at ...
+        self.free_until = None  # ... which holds until then
         self.terminated = False
         self.told_at = 0.0
         self.tell_at = None  # when the link is to be told what is new
@@ -1365,6 +1383,8 @@ class Supervisor:
                     self._advance(task, now)
                 if task.due is not None and task.ticket in self.tasks:
                     due = earliest(due, task.due)
+        if self.short:
+            due = earliest(due, self._look_for_room(now))
         if self.queue:
             self._fill()
         due = earliest(due, self._look_when_due(now), self._tell_when_due(now))
@@ -1381,6 +1401,8 @@ class Supervisor:
                 continue
             if self.stop:
                 self._record(returned(ticket, "stopping"))
+            elif self.short:
+                self._record(returned(ticket, "no room on the disk"))
             else:
                 self.queue[ticket] = lease
 
@@ -1399,6 +1421,9 @@ class Supervisor:
             lease = self._next_lease()
             if lease is None:
                 return
+            if self._lacks_room(lease):
+                self._turn_away(lease)
+                return
             self._start(lease, slot)
             if len(self.queue) == self.slots - 1:
                 self.tell_at = 0.0  # it runs dry: the link may want more
@@ -1410,6 +1435,43 @@ class Supervisor:
                 del self.queue[ticket]
                 return lease
         return None
+
+    def _lacks_room(self, lease):
+        """Say whether the disk is too full to start this."""
+        now = self.clock.now()
+        if self.free_until is None or now >= self.free_until:
+            self.free = self.disk.room()
+            self.free_until = now + ROOM_S
+        return self.free < self.parts[lease["part"]].disk_floor
+
+    def _turn_away(self, lease):
+        """Start nothing until there is room: what waits goes back, and may run elsewhere."""
+        self.queue[lease["ticket"]] = lease
+        self.short_of = self.parts[lease["part"]].disk_floor
+        self.short = "%d MiB free: below the disk floor of %d MiB, it starts nothing" % (
+            self.free >> 20,
+            self.short_of >> 20,
+        )
+        self.free_until = self.clock.now() + SHORT_S
+        self._return_queue("no room on the disk")
+        self._send({"short": self.short})
+
+    def _look_for_room(self, now):
+        """Start again once there is room; give when to look the next time."""
+        if now < self.free_until:
+            return self.free_until
+        self.free = self.disk.room()
+        self.free_until = now + SHORT_S
+        if self.free < self.short_of:
+            return self.free_until
+        self.short = ""
+        self._send({"short": ""})
+        return None
+
+    def _return_queue(self, message):
+        for ticket in list(self.queue):
+            del self.queue[ticket]
+            self._record(returned(ticket, message))
 
     def _start(self, lease, slot):
         part = self.parts[lease["part"]]
@@ -1470,7 +1532,7 @@ class Supervisor:
         task.written = size
         task.looked_at = now
         if grown <= 0:
-            return LOOK_S
+            return max(LOOK_S, min(LOOK_LAST_S, 2 * passed_s))
         room = max(0, cap - size) + CAP_SLACK
         return max(LOOK_LEAST_S, min(LOOK_S, room * passed_s / grown))
 
@@ -1484,9 +1546,7 @@ class Supervisor:
 
     def _halt(self, how):
         self.stop = how
-        for ticket in list(self.queue):
-            del self.queue[ticket]
-            self._record(returned(ticket, "stopping"))
+        self._return_queue("stopping")
         if how == "now":
             for task in list(self.tasks.values()):
                 self._end(task, "killed", self.clock.now())
@@ -1707,6 +1767,7 @@ class Supervisor:
         return {
             "slots": self.slots,
             "stop": self.stop,
+            "short": self.short,
             "parts": {key: part.given for key, part in self.parts.items()},
             "queued": list(self.queue.values()),
             "running": [self._describe(task) for task in self.tasks.values()],
@@ -1961,9 +2022,9 @@ class Disk:
     ``write_journal`` appends, ``strike`` marks answered); ``started`` (tickets a dead supervisor
     may have started); the content store (``has store seal drop``); what tasks left (``outputs
     stream_path read read_cut forget``); what running ones say of their ``progress``. For the
-    supervisor: ``prepare`` a slot's folder, ``streams`` to give to its task, ``note_start`` before
-    it starts, ``bound`` its streams while it runs, ``take_said`` and ``gather`` what it left,
-    ``tidy`` a little.
+    supervisor: ``prepare`` a slot's folder, ``streams`` to give to its task, ``room`` and
+    ``note_start`` before it starts, ``bound`` its streams while it runs, ``take_said`` and
+    ``gather`` what it left, ``tidy`` a little.
     """
 
     def __init__(self, folder):
@@ -2206,6 +2267,11 @@ class Disk:
         self.silent_ns = os.stat(self.said).st_mtime_ns
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         self.ring = os.open(os.path.join(self.folder, b"started"), flags, 0o600)
+
+    def room(self):
+        """Give the bytes that are free where tasks run."""
+        space = os.statvfs(self.folder)
+        return space.f_bavail * space.f_frsize
 
     def note_start(self, ticket):
         """Leave a trace before the start: whatever dies now, this ticket is not started again."""

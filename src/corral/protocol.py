@@ -102,6 +102,7 @@ class Exchange(Message, frozen=True, kw_only=True):
     ended: tuple[str, ...] = ()  # tickets whose report (or upload) is not answered yet
     reports: tuple[Report, ...] = ()
     want: Number = 0  # slots that are free and have nothing queued for them
+    short: str = ""  # why it starts nothing for now, its disk being full; "" = it does
     load: float = 0.0
     progress: tuple[tuple[str, str], ...] = ()
     """Ticket and the last line of its CORRAL_PROGRESS: of running ones, where it is another."""
@@ -135,6 +136,7 @@ class RunPart(Message, frozen=True, kw_only=True):
     timeout_s: float | None = None
     grace_s: float = 5.0  # between SIGTERM and SIGKILL
     stop_after_s: float | None = None  # without a master its tasks are ended; None: they go on
+    disk_floor: int = 256 << 20  # bytes free on the host, or no task is started
     output_cap: int = 1 << 30  # bytes of stdout, and of stderr; more: head and tail are kept
     slots: int | None = None  # tasks of this run at once on this host; None = the host's slots
     cpus: int = 1

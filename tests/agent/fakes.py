@@ -84,6 +84,7 @@ class Disk:
         self.streams_of: dict[str, list[Any]] = {}  # ticket -> [stdout, stderr]
         self.absent: set[str] = set()  # digests
         self.full = False
+        self.free = 1 << 40  # bytes
         self.looks: list[int] = []  # slots whose streams were bounded
         self.written = 0  # bytes of every task's longer stream
         self.forgotten: list[str] = []
@@ -134,6 +135,9 @@ class Disk:
 
     def streams(self, slot: int) -> tuple[int, int]:
         return (-1, -1)
+
+    def room(self) -> int:
+        return self.free
 
     def note_start(self, ticket: str) -> None:
         self.starts.append(ticket)

@@ -12,7 +12,7 @@ from tests.agent import fakes
 from tests.agent.fakes import PART, Request, ended, lease
 from tests.agent.support import agent
 
-TABLE = {"slots": 2, "stop": "", "parts": {}, "queued": [], "running": [], "ended": []}
+TABLE = {"slots": 2, "stop": "", "short": "", "parts": {}, "queued": [], "running": [], "ended": []}
 
 
 class World:
@@ -589,3 +589,20 @@ def test_progress_is_looked_for_once_a_second(world: World) -> None:
     world.disk.progresses["t0"] = "more"
     world.hear(ended=[ended(2)])
     assert "progress" not in world.last.said
+
+
+def test_a_full_disk_is_told_at_once_and_wants_nothing(world: World) -> None:
+    world.answer(world.last)
+    world.hear(short="no room")
+    assert (world.last.said["short"], world.last.said["want"]) == ("no room", 0)
+    world.answer(world.last)
+    world.hear(short="")
+    assert "short" not in world.last.said
+    assert world.last.said["want"] == 2
+
+
+def test_an_idle_host_without_room_still_listens(world: World) -> None:
+    """It wanted nothing, so it heard of a stop only at its next beat, 20 s later."""
+    world.hear(short="no room", ended=[ended(1)])
+    world.answer(world.last, answered=["t1"], hold_s=20.0)
+    assert world.link.newest.state == "flying"

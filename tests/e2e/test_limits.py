@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
+
+from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from tests.support.corral import Corral
@@ -50,3 +53,19 @@ def test_a_task_that_writes_too_much_is_done_and_its_ends_are_kept(corral: Corra
     assert text.count("bytes left out here]\n") == 2
     assert len(text) < 2500
     assert "of 3893 bytes left out" in corral("show", "1").stdout
+
+
+def test_a_host_without_room_is_named_and_starts_nothing(corral: Corral) -> None:
+    process = corral.start("run", "--disk-floor", "900T", "echo {1..3}")
+    wait_until((corral.folder / ".corral" / "corral.db").exists, what="it is submitted")
+    wait_until(lambda: corral.json("ls")["runs"], what="it is submitted")
+    wait_until(lambda: corral.json("status")["hosts"][0]["note"], what="the host is named")
+    note = corral.json("status")["hosts"][0]["note"]
+    assert "below the disk floor of 943718400 MiB" in note
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 75
+    assert note in err
+    assert corral.json("status")["run"]["counts"]["waiting"] == 3
+    attempts = corral.json("attempts")["attempts"]
+    assert {attempt["outcome"] for attempt in attempts} == {"returned"}

@@ -97,6 +97,9 @@ class Folder:
         del slot
         return (-1, -1)
 
+    def room(self) -> int:
+        return 1 << 40
+
     def bound(self, slot: int, cap: int) -> int:
         del slot, cap
         return 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from corral.engine import limits
+from corral.engine import limits, queries
 from corral.errors import UsageError
+from corral.ids import RunId
 from corral.model.limits import Halt, Limits
+from corral.protocol import Report
 from corral.scheduler.limits import has_failed_enough
 from corral.work import limits as texts
 from corral.work import runfile
@@ -18,6 +20,10 @@ HALTS = {"soon": Halt(when="soon", failures=1), "now": Halt(when="now", failures
 @pytest.fixture
 def world() -> World:
     return World()
+
+
+def ended_unstarted(ticket: str) -> Report:
+    return Report(ticket=ticket, ended="returned", message="no room", digest="d" + ticket)
 
 
 def fail_next(agent: Agent, count: int) -> None:
@@ -152,6 +158,36 @@ def test_a_run_gets_its_time_anew_when_it_is_resumed_and_none_while_it_is_paused
     world.verb("resume")
     world.do(limits.count_time, 59.0, world.now)
     assert world.run().state == "open"
+
+
+SHORT = "9 MiB free: below the disk floor of 256 MiB, it starts nothing"
+
+
+def test_a_host_whose_disk_is_full_gets_nothing_and_others_do(world: World) -> None:
+    world.submit("true {1..9}")
+    full, roomy = world.agent("a1", host="h1"), world.agent("a2", host="h2")
+    assert full.say(short=SHORT).leases == ()
+    assert roomy.take()
+    with world.store.reader() as reader:
+        notes = {host.name: host.note for host in queries.hosts_of(reader, RunId(1))}
+    assert notes["h1"] == SHORT
+    assert notes["h2"] == ""
+
+
+def test_a_host_gets_tasks_again_when_its_disk_has_room(world: World) -> None:
+    world.submit("true {1..9}")
+    agent = world.agent()
+    taken = agent.take()
+    agent.say(*(ended_unstarted(ticket) for ticket in taken), short=SHORT)
+    assert world.run().counts["waiting"] == 9
+    assert agent.take()  # an exchange without the word says that there is room
+
+
+def test_a_host_that_says_goodbye_is_not_short_any_more(world: World) -> None:
+    world.submit("true {1..9}")
+    world.agent().say(short=SHORT, bye=True)
+    with world.store.reader() as reader:
+        assert [host.note for host in queries.hosts(reader)] == [""]
 
 
 def test_runs_without_a_limit_of_time_go_on(world: World) -> None:

@@ -18,7 +18,7 @@ from corral.engine.judge import Known
 from corral.engine.parts import Parts, lease
 from corral.ids import HostId, Incarnation, RunId, run_of, ticket
 from corral.model.base import Frozen
-from corral.protocol import PROTOCOL, RESULT, Exchange, Facts, Refusal, Reply, Report
+from corral.protocol import PROTOCOL, RESULT, Exchange, Refusal, Reply, Report
 from corral.scheduler import placement
 from corral.scheduler.stragglers import LEARN, MOST_TWINS, SHORTEST_S, late_after_s, may_help
 
@@ -40,6 +40,7 @@ class AgentOf(Frozen, frozen=True, kw_only=True):
     slots: int  # tasks at once; 0 until it has said how many cores it has
     fixed_slots: bool  # the user gave the host's slots
     host_state: str
+    short: str  # why the host starts nothing for now; "" = it does
 
 
 class Unwanted(Frozen, frozen=True, kw_only=True):
@@ -63,7 +64,7 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
     repeated = request.number == agent.request
     if not repeated and not tx.change("agent_number", agent.incarnation, request.number):
         return Reply(number=request.number)  # an older one that came late: nobody reads this
-    agent = _heard(tx, agent, request.facts)
+    agent = _heard(tx, agent, request)
     tx.change_each(
         "attempt_progress", [(name, agent.incarnation, line) for name, line in request.progress]
     )
@@ -106,7 +107,7 @@ def _agent(tx: Tx, incarnation: str) -> AgentOf | None:
     row = tx.row("agent_get", incarnation)
     if row is None or row[2] in ("bye", "ended"):
         return None
-    host, name, _, request, slots, host_state, _, given_slots = row
+    host, name, _, request, slots, host_state, _, given_slots, short = row
     return AgentOf(
         incarnation=Incarnation(incarnation),
         host=host,
@@ -115,11 +116,17 @@ def _agent(tx: Tx, incarnation: str) -> AgentOf | None:
         slots=slots,
         fixed_slots=given_slots is not None,
         host_state=host_state,
+        short=short,
     )
 
 
-def _heard(tx: Tx, agent: AgentOf, facts: Facts | None) -> AgentOf:
+def _heard(tx: Tx, agent: AgentOf, request: Exchange) -> AgentOf:
     """Any word from a host that was given up, or never heard of, makes it usable."""
+    facts = request.facts
+    if request.short != agent.short:
+        tx.change("host_short", agent.host, request.short)
+        tx.tell("host")
+        agent = msgspec.structs.replace(agent, short=request.short)
     if facts is not None:
         tx.change("host_facts", agent.host, msgspec.json.encode(facts).decode())
         if not agent.slots:
@@ -400,6 +407,7 @@ def _goodbye(tx: Tx, agent: AgentOf, parts: Parts, now: float) -> None:
     if agent.host_state != "quarantined":
         tx.change("host_set", agent.host, "gone", "")
     tx.change("host_unclean", agent.host, "")
+    tx.change("host_short", agent.host, "")
     tx.tell("agent")
 
 
@@ -420,7 +428,7 @@ def _lose(tx: Tx, tickets: Sequence[str], why: str, now: float) -> None:
 
 def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: float) -> AgentOf:
     """Hand out tasks, written down under this exchange's number; gives the agent as it is then."""
-    if agent.host_state not in ("up", "probation"):
+    if agent.host_state not in ("up", "probation") or agent.short:
         return agent
     for run, generation, _, waiting, typical_s, successes in tx.rows("runs_waiting", agent.host):
         hosts = tx.value("hosts_usable", run)

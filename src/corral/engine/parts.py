@@ -50,6 +50,7 @@ class Part:
             timeout_s=options.limits.timeout_s,
             grace_s=GRACE_S,
             stop_after_s=STOP_AFTER_S if options.on_master_loss == "stop" else None,
+            disk_floor=options.limits.disk_floor,
             output_cap=options.limits.output_cap,
             slots=options.slots,
         )

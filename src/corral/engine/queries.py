@@ -344,12 +344,12 @@ def _result(reader: Reader, row: Row) -> Result:
 
 
 def _run_host(row: Row) -> RunHost:
-    name, state, reason, note, unclean, spec = row
+    name, state, reason, note, short, unclean, spec = row
     return RunHost(
         name=name,
         state=state,
         reason=reason,
-        note=note,
+        note=_both(note, short),
         unclean=unclean,
         spec=HostSpec(name=name, host=name)
         if spec == "{}"
@@ -364,14 +364,14 @@ def _captured(size: int | None, inline: bytes | None, sha256: str | None) -> Cap
 
 
 def _host(row: Row) -> Host:
-    number, name, state, reason, note, unclean, slots, facts, busy, done, failed = row
+    number, name, state, reason, note, short, unclean, slots, facts, busy, done, failed = row
     cores = 0 if facts == "{}" else msgspec.json.decode(facts, type=Facts).cores
     return Host(
         id=number,
         name=name,
         state=state,
         reason=reason,
-        note=note,
+        note=_both(note, short),
         unclean=unclean,
         slots=slots,
         cores=cores,
@@ -379,6 +379,10 @@ def _host(row: Row) -> Host:
         done=done,
         failed=failed,
     )
+
+
+def _both(note: str, short: str) -> str:
+    return "; ".join(text for text in (note, short) if text)
 
 
 def _event(row: Row) -> Event:

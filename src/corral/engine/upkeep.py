@@ -54,6 +54,7 @@ def end_agent(
     if tickets:
         lose_all(tx, tickets, why=why, now=now)
     tx.change("agent_end", incarnation, now)
+    tx.change("host_short", row[0], "")
     if row[5] != "quarantined":
         tx.change("host_set", row[0], host_state, why)
     tx.tell("host")

@@ -215,6 +215,10 @@ update host set spec = ?2 where id = ?1
 -- What is odd about it though it works.
 update host set note = ?2 where name = ?1 and note != ?2
 
+-- host_short --
+-- Why it starts nothing for now: id, text.
+update host set short = ?2 where id = ?1 and short != ?2
+
 -- host_unclean --
 -- What of ours may still be there: id, text.
 update host set unclean = ?2 where id = ?1 and unclean != ?2
@@ -251,13 +255,13 @@ select exists (select 1 from host where state = 'suspect')
 select id, name from host where state = 'quarantined'
 
 -- hosts_of_run --
--- The hosts that a run may use: name, state, reason, note, unclean, spec.
-select h.name, h.state, h.reason, h.note, h.unclean, h.spec from host_run u join host h on h.id = u.host_id
+-- The hosts that a run may use: name, state, reason, note, short, unclean, spec.
+select h.name, h.state, h.reason, h.note, h.short, h.unclean, h.spec from host_run u join host h on h.id = u.host_id
 where u.run_id = ?1 and u.wanted order by h.id
 
 -- hosts_known --
--- Every host: name, state, reason, note, unclean, spec.
-select name, state, reason, note, unclean, spec from host order by id
+-- Every host: name, state, reason, note, short, unclean, spec.
+select name, state, reason, note, short, unclean, spec from host order by id
 
 -- run_forget_hosts --
 -- The next command says which hosts the run may use.
@@ -273,9 +277,9 @@ on conflict do update set wanted = 1
 insert into agent (incarnation, host_id, folder, slots, started) values (?1, ?2, ?3, ?4, ?5)
 
 -- agent_get --
--- host_id, host's name, state, request, slots, host's state, folder, slots that the user gave the host.
+-- host_id, host's name, state, request, slots, host's state, folder, slots that the user gave the host, why the host starts nothing.
 select a.host_id, h.name, a.state, a.request, a.slots, h.state, a.folder,
-    json_extract(h.spec, '$.slots') from agent a
+    json_extract(h.spec, '$.slots'), h.short from agent a
 join host h on h.id = a.host_id where a.incarnation = ?1
 
 -- agents_live --
@@ -783,7 +787,7 @@ select id from attempt where task_id = ?1 and number = ?2
 
 -- hosts --
 -- Every host with what it did: run_id (null: all).
-select h.id, h.name, h.state, h.reason, h.note, h.unclean, h.slots, h.facts,
+select h.id, h.name, h.state, h.reason, h.note, h.short, h.unclean, h.slots, h.facts,
     (select count(*) from attempt a where a.host_id = h.id and a.state in ('leased', 'running')),
     (select coalesce(sum(successes), 0) from host_run u where u.host_id = h.id),
     (select coalesce(sum(blamed), 0) from host_run u where u.host_id = h.id)

@@ -116,6 +116,7 @@ create table host (
                          'draining', 'gone', 'unreachable')),
     reason text not null default '',
     note text not null default '',          -- what is odd about it though it works
+    short text not null default '',         -- why it starts nothing for now: its disk is full
     unclean text not null default '',       -- processes that could not be killed
     keeper integer,                         -- the master that holds its connection
     slots integer not null default 1,
