@@ -257,6 +257,7 @@ class Link:
 
         self.slots = config.slots
         self.parts = {}
+        self.timeouts = {}  # part -> seconds, as the master has learned them by now
         self.fetching = OrderedDict()  # ticket -> lease that waits for shipped files
         self.queued = OrderedDict()  # ticket -> lease that the supervisor has
         self.running = OrderedDict()  # ticket -> (pid, start time, begun, part)
@@ -623,6 +624,10 @@ class Link:
         if reply.get("stop"):
             self._halt(reply["stop"])
         self._take_leases(leases)
+        timeouts = reply.get("timeouts", {})
+        if timeouts != self.timeouts:
+            self.timeouts = timeouts
+            self._tell({"timeouts": timeouts})
         sent.fruitless = not (leases or any(fruits))
 
     def _is_new(self, lease):
@@ -878,7 +883,7 @@ class Link:
     def _start_supervisor(self, now):
         self.born_at = now
         self.port = self.processes.start_peer()
-        self._tell({"slots": self.slots, "hold": self.held})
+        self._tell({"slots": self.slots, "hold": self.held, "timeouts": self.timeouts})
         self._give(list(self.queued.values()))
         self._tell({"kill": list(self.killing)})
 
@@ -1284,6 +1289,7 @@ class Supervisor:
 
         self.slots = config.slots
         self.parts = {}
+        self.timeouts = {}  # part -> seconds, where the master learns them meanwhile
         self.queue = OrderedDict()  # ticket -> lease
         self.tasks = OrderedDict()  # ticket -> Task
         self.pids = {}  # pid of a task's own process -> Task
@@ -1321,6 +1327,10 @@ class Supervisor:
             known = self.parts.get(key)
             if known is None or known.given != given:
                 self.parts[key] = Part(given, self.config)
+                self._limit_time(key)
+        for key, seconds in message.get("timeouts", {}).items():
+            self.timeouts[key] = seconds
+            self._limit_time(key)
         if len(self.parts) > PARTS:
             self._drop_parts(message.get("parts", {}))
         for ticket in message.get("noted", ()):
@@ -1411,6 +1421,18 @@ class Supervisor:
         used.update(task.lease["part"] for task in self.tasks.values())
         for key in set(self.parts) - used - set(fresh):
             del self.parts[key]
+            self.timeouts.pop(key, None)
+
+    def _limit_time(self, key):
+        """Give the tasks of a part, running ones too, the time that was learned for them."""
+        if key not in self.parts or key not in self.timeouts:
+            return
+        part = self.parts[key]
+        part.timeout_s = self.timeouts[key]
+        for task in self.tasks.values():
+            if task.lease["part"] == key and task.phase == "running":
+                task.part.timeout_s = part.timeout_s
+                task.due = task.begun + part.timeout_s
 
     def _fill(self):
         """Start what fits, in the order of the leases."""

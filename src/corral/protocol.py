@@ -184,6 +184,7 @@ class Reply(Message, frozen=True, kw_only=True):
     drop: tuple[str, ...] = ()  # end these without any grace: another attempt gave the result
     back: tuple[str, ...] = ()  # return these if they have not been started; else they go on
     answered: tuple[str, ...] = ()  # reports that are stored: forget them and their files
+    timeouts: dict[str, float] = {}  # part -> seconds for each of its tasks, running ones too
     upload: tuple[str, ...] = ()  # their uploaded bytes do not match: send files and report again
     stop: Literal["", "drain", "now"] = ""
     """drain: start nothing, return what is queued, say bye when nothing runs and all is answered.

@@ -606,3 +606,13 @@ def test_an_idle_host_without_room_still_listens(world: World) -> None:
     world.hear(short="no room", ended=[ended(1)])
     world.answer(world.last, answered=["t1"], hold_s=20.0)
     assert world.link.newest.state == "flying"
+
+
+def test_times_are_passed_on_when_they_change_and_to_a_new_supervisor(world: World) -> None:
+    for _ in range(2):
+        world.answer(world.last, timeouts={"p": 4.5})
+        world.tick(2.0)
+    assert world.port.said("timeouts") == [{"p": 4.5}]
+    world.link.on_port_closed()
+    world.tick(1.0)
+    assert world.processes.peers[-1].said("timeouts") == [{"p": 4.5}]

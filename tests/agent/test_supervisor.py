@@ -296,3 +296,25 @@ def test_parts_of_old_runs_are_dropped(world: World) -> None:
         world.hear(parts={f"p{n}": PART}, leases=[lease(n, part=f"p{n}")])
         world.exit(n)
     assert len(world.supervisor.parts) <= agent.PARTS + 1
+
+
+def test_a_time_that_is_learned_later_holds_for_what_runs(world: World) -> None:
+    world.lease(1, 2, part={"grace_s": 0.0})
+    world.tick(5.0)
+    world.hear(timeouts={"p": 8.0})
+    world.exit(1)
+    world.tick(2.9)
+    assert world.running() == ["t2"]
+    world.tick(0.2)
+    assert tuple(number for _, number in world.processes.signals if number == KILL)[:1] == (KILL,)
+    world.exit(2, None, 9)
+    report = world.ended()["t2"]
+    assert (report["ended"], report["kind"]) == ("failed", "timeout")
+    assert report["message"] == "not done after 8 s"
+
+
+def test_a_time_that_is_told_before_its_part_holds(world: World) -> None:
+    world.hear(timeouts={"p": 3.0})
+    world.lease(1, part={"grace_s": 0.0})
+    world.tick(3.1)
+    assert world.processes.signals

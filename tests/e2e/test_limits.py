@@ -69,3 +69,12 @@ def test_a_host_without_room_is_named_and_starts_nothing(corral: Corral) -> None
     assert corral.json("status")["run"]["counts"]["waiting"] == 3
     attempts = corral.json("attempts")["attempts"]
     assert {attempt["outcome"] for attempt in attempts} == {"returned"}
+
+
+def test_a_task_far_above_the_median_is_ended(corral: Corral) -> None:
+    command = "if test {n=1..6} = 1; then sleep 60; fi; echo {n}"
+    done = corral("run", "-j2", "--timeout", "200%", command, code=1)
+    assert "not done after 1 s" in done.stderr
+    [slow, *others] = corral.json("attempts")["attempts"]
+    assert (slow["outcome"], slow["kind"]) == ("failed", "timeout")
+    assert {attempt["outcome"] for attempt in others} == {"accepted"}

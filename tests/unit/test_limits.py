@@ -9,7 +9,7 @@ from corral.errors import UsageError
 from corral.ids import RunId
 from corral.model.limits import Halt, Limits
 from corral.protocol import Report
-from corral.scheduler.limits import has_failed_enough
+from corral.scheduler.limits import LEARNED, has_failed_enough, timeout_s
 from corral.work import limits as texts
 from corral.work import runfile
 from tests.support.world import Agent, World, ended
@@ -158,6 +158,30 @@ def test_a_run_gets_its_time_anew_when_it_is_resumed_and_none_while_it_is_paused
     world.verb("resume")
     world.do(limits.count_time, 59.0, world.now)
     assert world.run().state == "open"
+
+
+def test_a_share_of_the_median_holds_once_something_is_learned(world: World) -> None:
+    world.submit("sleep {1..9}", limits=Limits(timeout_percent=300.0))
+    agent = world.agent()
+    first, second = agent.take()
+    agent.running = [first, second]
+    assert agent.say().timeouts == {}
+    for _ in range(LEARNED):
+        agent.say(ended(agent.running.pop(0), seconds=10.0))
+        agent.running += agent.take()
+    assert agent.say().timeouts == {"1-1": 30.0}  # for those that run since before, too
+
+
+def test_a_share_of_the_median_is_never_less_than_a_second() -> None:
+    assert timeout_s(200.0, median_s=0.002, successes=100) == 1.0
+    assert timeout_s(200.0, median_s=60.0, successes=100) == 120.0
+    assert timeout_s(200.0, median_s=60.0, successes=LEARNED - 1) is None
+
+
+def test_runs_without_a_share_are_told_no_times(world: World) -> None:
+    world.submit("sleep {1..9}", limits=Limits(timeout_s=5.0))
+    agent = world.agent()
+    assert agent.say(ended(agent.take()[0])).timeouts == {}
 
 
 SHORT = "9 MiB free: below the disk floor of 256 MiB, it starts nothing"

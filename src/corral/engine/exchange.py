@@ -549,8 +549,22 @@ def _reply(
         slots=agent.slots,
         parts={key: part.message for key, part in used.items()},
         leases=leases,
+        timeouts=_timeouts(tx, agent, keys, parts),
         kill=unwanted.kill,
         drop=unwanted.drop,
         back=unwanted.back,
         answered=answered,
     )
+
+
+def _timeouts(
+    tx: Tx, agent: AgentOf, leased: set[tuple[RunId, int]], parts: Parts
+) -> dict[str, float]:
+    """Say after how long tasks are ended, as learned by now, of all runs that the agent works for."""
+    running = {run_of(name) for name in parts.running.get(agent.incarnation, ())}
+    learned = {key: parts.timeout_s(tx, *key) for key in leased | running}
+    return {
+        f"{run}-{generation}": round(seconds, 3)
+        for (run, generation), seconds in learned.items()
+        if seconds is not None
+    }

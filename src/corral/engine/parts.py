@@ -14,6 +14,7 @@ from corral.ids import run_of
 from corral.model.command import Command
 from corral.model.run import Options
 from corral.protocol import Input, InputText, Lease, Output, RunPart
+from corral.scheduler import limits
 from corral.scheduler.lease import Terms
 from corral.scheduler.stragglers import Learned, late_after_s
 from corral.work.render import Renderer, Setting
@@ -101,6 +102,16 @@ class Parts:
     def learn(self, run: RunId, generation: int, learned: Learned) -> None:
         """Keep what new successes taught."""
         self._learned[run, generation] = learned
+
+    def timeout_s(self, reader: Reader, run: RunId, generation: int) -> float | None:
+        """Say after how long a task is ended as far as that must be learned; None = not (yet)."""
+        if reader.value("generation_submission", run, generation) is None:
+            return None  # the run was removed
+        percent = self.get(reader, run, generation).options.limits.timeout_percent
+        if percent is None:
+            return None
+        learned = self.learned(reader, run, generation)
+        return limits.timeout_s(percent, median_s=learned.median_s, successes=learned.successes)
 
     def late(self) -> list[str]:
         """List the tickets that run longer than they should, the latest first."""

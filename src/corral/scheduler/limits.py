@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from corral.model.limits import Halt
 
+LEARNED = 3  # successes, before a task's time is held against the median
+LEAST_S = (
+    1.0  # a task is never ended sooner by a share of the median: starts of programs vary so much
+)
 SHARE_OF = 20  # tasks: a share is taken of at least so many, or the first failure were 100 %
+
+
+def timeout_s(percent: float, *, median_s: float, successes: int) -> float | None:
+    """Say after how many seconds a task is ended; None while too little is known."""
+    if successes < LEARNED:
+        return None
+    return max(LEAST_S, median_s * percent / 100)
 
 
 def has_failed_enough(halt: Halt, *, failed: int, ended: int, tasks: int) -> bool:
