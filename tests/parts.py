@@ -19,6 +19,7 @@ PARTS = {
     "nft": "networks that lose packets",
     "tcsh": "hosts with csh as login shell",
     "fish": "hosts with fish as login shell",
+    "memory groups": "tasks that the kernel kills for want of memory",
     "root": "hosts with a network, disk and process table of their own",
 }
 ADMIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # on PATH of root alone, on most systems
@@ -43,8 +44,21 @@ def has_namespaces() -> bool:
     return subprocess.run(words, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
+def memory_groups() -> tuple[Path, str] | None:
+    """Find where groups can be made whose memory the kernel limits, and the name of the limit."""
+    root = Path("/sys/fs/cgroup")
+    if os.access(root / "memory" / "cgroup.procs", os.W_OK):
+        return root / "memory", "memory.limit_in_bytes"
+    control = root / "cgroup.subtree_control"
+    if os.access(control, os.W_OK) and "memory" in control.read_text().split():
+        return root, "memory.max"
+    return None
+
+
 def _is_here(part: str) -> bool:
-    return has_namespaces() if part == "root" else find(part) is not None
+    if part == "memory groups":
+        return memory_groups() is not None
+    return has_namespaces() if part in ("root", "memory groups") else find(part) is not None
 
 
 def pythons() -> list[str]:

@@ -56,6 +56,8 @@ LOOK_FIRST_S = 0.05  # after a task's start until the first look at what it has 
 LOOK_S = 0.5  # between looks; sooner for one that writes fast ...
 LOOK_LEAST_S = 0.01  # ... down to this, later for one that writes nothing ...
 LOOK_LAST_S = 4.0  # ... up to this
+WEIGH_S = 0.5  # between looks at the memory of tasks that have a limit
+OOM_S = 5.0  # a kernel that ran out of memory so long ago may have killed what has just died
 TELL_S = 0.02  # at most one message of ends in this time from supervisor to link
 TELL_MANY = 64  # ... unless so many ends are pending
 NO_MASTER_S = 15.0  # without an answer: nothing new starts
@@ -1261,7 +1263,9 @@ class Task:
         self.pid = None
         self.told = False  # the link knows that it runs
         self.phase = "running"  # then ending (SIGTERM was sent), killing
-        self.why = ""  # killed or timeout: why it is being ended
+        self.why = ""  # killed, timeout or oom: why it is being ended
+        self.memory = lease.get("memory")  # bytes it may use; None: no limit
+        self.used = 0  # bytes, when it was found above that
         self.due = None if part.timeout_s is None else begun + part.timeout_s
         self.give_up_at = None  # end of grace, then of killing
         self.written = 0  # bytes of its longer stream at the last look
@@ -1308,7 +1312,10 @@ class Supervisor:
         self.terminated = False
         self.told_at = 0.0
         self.tell_at = None  # when the link is to be told what is new
-        self.look_at = None  # when to look at what running tasks have used
+        self.look_at = None  # when to look at what running tasks have written
+        self.weigh_at = None  # when to look at the memory of those that have a limit
+        self.oom_kills = processes.oom_kills()  # of the kernel, when last looked at
+        self.oom_at = None  # when there were last more than before
         self.link_at = None  # when to start a new link
         self.link_born_at = clock.now()
         self.link_pause_s = BACKOFF_FIRST_S
@@ -1397,7 +1404,8 @@ class Supervisor:
             due = earliest(due, self._look_for_room(now))
         if self.queue:
             self._fill()
-        due = earliest(due, self._look_when_due(now), self._tell_when_due(now))
+        due = earliest(due, self._look_when_due(now), self._weigh_when_due(now))
+        due = earliest(due, self._tell_when_due(now))
         if self.disk.tidy():
             return 0.0
         return None if due is None else max(0.0, due - now)
@@ -1527,6 +1535,8 @@ class Supervisor:
             self.pids[task.pid] = task
             self.busy[slot] = ticket
             self.look_at = earliest(self.look_at, now + LOOK_FIRST_S)
+            if task.memory is not None:
+                self.weigh_at = earliest(self.weigh_at, now + LOOK_FIRST_S)
             if self.tell_at is None:
                 self.tell_at = now + TELL_S
 
@@ -1541,6 +1551,7 @@ class Supervisor:
     def _look_when_due(self, now):
         """Hold running tasks to their limits; look again as soon as one might pass them."""
         if self.look_at is not None and now >= self.look_at:
+            self._count_oom_kills(now)
             pauses = [self._bound_output(task, now) for task in self.tasks.values()]
             self.look_at = now + min(pauses) if pauses else None
         return self.look_at
@@ -1557,6 +1568,38 @@ class Supervisor:
             return max(LOOK_S, min(LOOK_LAST_S, 2 * passed_s))
         room = max(0, cap - size) + CAP_SLACK
         return max(LOOK_LEAST_S, min(LOOK_S, room * passed_s / grown))
+
+    def _weigh_when_due(self, now):
+        """Kill the tasks that use more memory than they may."""
+        if self.weigh_at is None or now < self.weigh_at:
+            return self.weigh_at
+        limited = {
+            task.pid: task
+            for task in self.tasks.values()
+            if task.memory is not None and task.phase == "running"
+        }
+        self.weigh_at = now + WEIGH_S if limited else None
+        limits = {pid: (task.ticket, task.memory) for pid, task in limited.items()}
+        for pid, used in self.processes.weigh(limits).items() if limits else ():
+            if used > limited[pid].memory:
+                limited[pid].used = used
+                self._end(limited[pid], "oom", now, 0.0)
+        return self.weigh_at
+
+    def _count_oom_kills(self, now):
+        kills = self.processes.oom_kills()
+        if kills > self.oom_kills:
+            self.oom_at = now
+        self.oom_kills = kills
+
+    def _was_oom_killed(self, task, code, number):
+        """Say whether it died as the kernel, out of memory, was killing: a shell says it by 137."""
+        by_shell = code == 128 + KILL and task.lease.get("argv") is None
+        if number != KILL and not by_shell:
+            return False
+        now = self.clock.now()
+        self._count_oom_kills(now)
+        return self.oom_at is not None and self.oom_at >= max(task.begun, now - OOM_S)
 
     # ------------------------------------------------ ending
 
@@ -1683,6 +1726,13 @@ class Supervisor:
         elif task.why == "timeout":
             message = "not done after %g s" % task.part.timeout_s
             facts.update(ended="failed", kind="timeout", message=message)
+        elif task.why == "oom":
+            used = (task.used >> 20, task.memory >> 20)
+            message = "it used %d MiB of memory, more than its %d (polled)" % used
+            facts.update(ended="failed", kind="oom", message=message)
+        elif self._was_oom_killed(task, code, number):
+            message = "the kernel killed it: out of memory"
+            facts.update(ended="failed", kind="oom", message=message)
         elif number is not None:
             facts.update(ended="failed", kind="signal", message="died of signal %d" % number)
         elif code in (126, 127) and task.lease.get("argv") is None:
@@ -2511,7 +2561,8 @@ class ProcessTable:
     ``tree(pids, tag)`` is the set of living processes that are in ``pids`` (values: start time,
     None for a child that is not reaped, GONE for one that is, whose session counts) or in the
     session of one, carry ``tag`` in their environment, or descend from such.
-    ``signal(pids, number)``; ``start_time(pid)``; ``load()``. ``start_peer()`` forks the other
+    ``weigh({pid: (ticket, limit)})`` is the memory of the tasks whose own processes these are.
+    ``signal(pids, number)``; ``start_time(pid)``; ``load()``; ``oom_kills()``. ``start_peer()`` forks the other
     process and gives the port to it.
     """
 
@@ -2646,6 +2697,37 @@ class ProcessTable:
         found = _closure(roots - {self.me, self.peer}, below) - {self.me, self.peer}
         return {pid for pid in found if table[pid][3]}
 
+    def weigh(self, tasks):
+        """Give the bytes of memory that each task's processes use, as {pid: bytes}.
+
+        Pages that several share count once as soon as that matters, which is costly to find out.
+        """
+        table = self._processes()
+        below, led = {}, {}
+        for pid, (parent, session, _, _) in table.items():
+            below.setdefault(parent, []).append(pid)
+            led.setdefault(session, []).append(pid)
+        tickets = {ticket: pid for pid, (ticket, _) in tasks.items()}
+        for stray in self.strays(tasks):
+            leader = tickets.get(self.origin(stray)[0])
+            if leader is not None:
+                led.setdefault(leader, []).append(stray)
+        weights = {}
+        for pid, (_, limit) in tasks.items():
+            tree = _closure([pid, *led.get(pid, ())], below)
+            used = sum(_resident(one) for one in tree)
+            weights[pid] = used if used <= limit else sum(_proportional(one) for one in tree)
+        return weights
+
+    def oom_kills(self):
+        """Count the processes that the kernel has killed for want of memory since it started."""
+        try:
+            with open("/proc/vmstat", "rb") as file:
+                rest = file.read().partition(b"\noom_kill ")[2]  # from Linux 4.13 on
+        except OSError:
+            return 0
+        return int(rest.split()[0]) if rest else 0
+
     def signal(self, pids, number):
         for pid in pids:
             try:
@@ -2692,6 +2774,20 @@ def _read_proc(pid, name):
         return b""
     finally:
         os.close(file)
+
+
+def _resident(pid):
+    """Give the bytes of memory that a process has, pages counted that others have, too."""
+    words = _read_proc(pid, "statm").split()
+    return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else 0
+
+
+def _proportional(pid):
+    """Give the same with shared pages divided among those that share them (Linux 4.14)."""
+    for line in _read_proc(pid, "smaps_rollup").splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1]) << 10
+    return _resident(pid)
 
 
 def _exists(pid):
@@ -3138,6 +3234,7 @@ def host_facts(folder):
         "disk_free": space.f_bavail * space.f_frsize,
         "hostname": readable(machine.nodename),
         "folder": readable(encode(folder)),
+        "memory_by": "polled" if os.path.exists("/proc/self/statm") else "",
         "time": round(time.time(), 3),
     }
 

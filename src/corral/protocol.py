@@ -47,6 +47,7 @@ class Facts(Message, frozen=True, kw_only=True):
     disk_free: Number  # bytes, where the work folder is
     hostname: str
     folder: str  # absolute path of the agent's folder
+    memory_by: str = ""  # how a task's memory is held to its limit: "polled"; "" = it cannot be
     time: float = 0.0  # its wall clock, seconds since 1970
 
 
@@ -170,6 +171,7 @@ class Lease(Message, frozen=True, kw_only=True):
     inputs: tuple[Input, ...] = ()  # beside the part's
     texts: tuple[InputText, ...] = ()
     outputs: tuple[Output, ...] = ()
+    memory: Number | None = None  # bytes of its processes together; above it is killed (kind oom)
 
 
 class Reply(Message, frozen=True, kw_only=True):

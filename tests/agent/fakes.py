@@ -172,6 +172,8 @@ class Processes:
     signals: list[tuple[int, int]] = field(default_factory=list)
     orphans: dict[int, tuple[str, int | None, Any]] = field(default_factory=dict)
     cannot: agent.CannotStart | None = None
+    weights: dict[int, int] = field(default_factory=dict)  # bytes of a task's tree by its pid
+    kills: int = 0  # by a kernel that was out of memory
     peers: list[Port] = field(default_factory=list)
 
     def spawn(self, words: list[bytes], environment: list[bytes], *_: Any) -> int:
@@ -205,6 +207,12 @@ class Processes:
 
     def start_time(self, pid: int) -> int:
         return 5
+
+    def weigh(self, tasks: dict[int, tuple[str, int]]) -> dict[int, int]:
+        return {pid: self.weights.get(pid, 0) for pid in tasks}
+
+    def oom_kills(self) -> int:
+        return self.kills
 
     def load(self) -> float:
         return 0.0

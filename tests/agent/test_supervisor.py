@@ -318,3 +318,58 @@ def test_a_time_that_is_told_before_its_part_holds(world: World) -> None:
     world.lease(1, part={"grace_s": 0.0})
     world.tick(3.1)
     assert world.processes.signals
+
+
+MIB = 1 << 20
+
+
+def test_a_task_above_its_memory_is_killed_at_once(world: World) -> None:
+    world.lease(1, 2, memory=100 * MIB)
+    pid = world.processes.pid_of("t1")
+    world.processes.weights[pid] = 101 * MIB
+    world.tick(agent.WEIGH_S + 0.1)
+    assert (pid, KILL) in world.processes.signals
+    assert (pid, TERM) not in world.processes.signals
+    world.exit(1, None, 9)
+    report = world.ended()["t1"]
+    assert (report["ended"], report["kind"]) == ("failed", "oom")
+    assert report["message"] == "it used 101 MiB of memory, more than its 100 (polled)"
+    assert world.running() == ["t2"]
+
+
+def test_only_tasks_with_a_limit_are_weighed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    weighed: list[dict[int, Any]] = []
+
+    def weigh(tasks: dict[int, Any]) -> dict[int, int]:
+        weighed.append(tasks)
+        return {}
+
+    monkeypatch.setattr(world.processes, "weigh", weigh)
+    world.lease(1)
+    world.tick(5.0)
+    assert weighed == []
+    world.lease(2, memory=MIB)
+    world.tick(5.0)
+    assert {ticket for tasks in weighed for ticket, _ in tasks.values()} == {"t2"}
+
+
+@pytest.mark.parametrize(("number", "code", "argv"), [(9, None, ["x"]), (None, 137, None)])
+def test_what_the_kernel_kills_out_of_memory_is_known(
+    world: World, number: int | None, code: int | None, argv: Any
+) -> None:
+    world.lease(1, argv=argv, line="x")
+    world.tick(1.0)
+    world.processes.kills += 1
+    world.exit(1, code, number)
+    assert world.ended()["t1"]["kind"] == "oom"
+
+
+def test_a_kill_long_after_the_kernels_is_not_the_kernels(world: World) -> None:
+    world.lease(1, 2)
+    world.processes.kills += 1
+    world.tick(2 * agent.LOOK_LAST_S + agent.OOM_S)
+    world.exit(1, None, 9)
+    assert world.ended()["t1"]["kind"] == "signal"
+    world.processes.kills += 1
+    world.exit(2, 1)
+    assert world.ended()["t2"]["ended"] == "exited"  # it died of nothing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 from tests.support.wait import wait_until
@@ -78,3 +79,15 @@ def test_a_task_far_above_the_median_is_ended(corral: Corral) -> None:
     [slow, *others] = corral.json("attempts")["attempts"]
     assert (slow["outcome"], slow["kind"]) == ("failed", "timeout")
     assert {attempt["outcome"] for attempt in others} == {"accepted"}
+
+
+def test_a_task_that_needs_more_memory_gets_it(corral: Corral) -> None:
+    corral.write("take.py", "import sys, time\nx = bytearray(int(sys.argv[1]) << 20)\n"
+                 "time.sleep(int(sys.argv[1]) / 100)\nprint(len(x) >> 20)\n")  # fmt: skip
+    command = f"{sys.executable} take.py {{1,200}}"
+    corral("run", "-q", "--memory", "100M,1G", command)
+    name = corral.json("ls")["runs"][0]["name"]
+    assert corral.output(name) == "1\n200\n"
+    attempts = corral.json("attempts")["attempts"]
+    assert [(a["task"], a["kind"]) for a in attempts] == [(1, None), (2, "oom"), (2, None)]
+    assert "--memory is polled" in corral("why", "localhost").stdout

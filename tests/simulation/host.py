@@ -579,6 +579,9 @@ class Processes:
     def start_time(self, pid: int) -> int | None:
         return 5 if pid in self._host.alive else None
 
+    def oom_kills(self) -> int:
+        return 0
+
     def load(self) -> float:
         return 0.0
 

@@ -9,6 +9,7 @@ from corral.errors import UsageError
 from corral.ids import RunId
 from corral.model.limits import Halt, Limits
 from corral.protocol import Report
+from corral.scheduler import health
 from corral.scheduler.limits import LEARNED, has_failed_enough, timeout_s
 from corral.work import limits as texts
 from corral.work import runfile
@@ -182,6 +183,39 @@ def test_runs_without_a_share_are_told_no_times(world: World) -> None:
     world.submit("sleep {1..9}", limits=Limits(timeout_s=5.0))
     agent = world.agent()
     assert agent.say(ended(agent.take()[0])).timeouts == {}
+
+
+def oom(ticket: str) -> Report:
+    return ended(ticket, ended="failed", kind="oom", exit=None, message="too little")
+
+
+def test_a_task_that_had_too_little_memory_gets_the_next_size_for_nothing(world: World) -> None:
+    world.submit("true", limits=Limits(memory=(1 << 30, 4 << 30)), retries=0)
+    agent = world.agent(slots=1)
+    [lease] = agent.say().leases
+    assert lease.memory == 1 << 30
+    [lease] = agent.say(oom(lease.ticket)).leases
+    assert lease.memory == 4 << 30
+    agent.say(oom(lease.ticket))
+    assert world.run().counts["failed"] == 1
+    assert [outcome for *_, outcome in world.attempts()] == ["failed", "failed"]
+
+
+def test_many_tasks_that_need_more_memory_do_not_make_the_command_bad(world: World) -> None:
+    count = health.BAD_COMMAND + 5
+    world.submit(f"true {{1..{count}}}", limits=Limits(memory=(1 << 30, 4 << 30)))
+    agent = world.agent(slots=count)
+    tickets: list[str] = []
+    while len(tickets) < count:
+        tickets += agent.take()
+    agent.say(*(oom(ticket) for ticket in tickets))
+    assert world.run().state == "open"
+    assert world.run().counts["failed"] == 0
+
+
+def test_without_sizes_a_lease_has_no_limit(world: World) -> None:
+    world.submit("true")
+    assert world.agent().say().leases[0].memory is None
 
 
 SHORT = "9 MiB free: below the disk floor of 256 MiB, it starts nothing"

@@ -97,6 +97,8 @@ def _of_host(host: Host) -> list[str]:
             sentences.append("It has one task; if that succeeds, it is used as before.")
         case _:
             pass
+    if host.memory_by:
+        sentences.append(f"A task's --memory is {host.memory_by} there.")
     return sentences + [text for text in (host.note, host.unclean) if text]
 
 

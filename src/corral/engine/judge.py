@@ -156,6 +156,7 @@ def fail(
         0,
     )
     asked = msgspec.json.decode(options, type=Options)
+    grows = kind == "oom" and limits.may_grow(tx, known.ticket, asked)
     decision = retry.decide(
         retry.Failure(
             kind=kind,
@@ -166,11 +167,11 @@ def fail(
             untried=tx.value("hosts_untried", known.task, known.host, known.epoch, known.run),
             others=others,
             fatal=fatal,
+            grows=grows,
         )
     )
     tx.change("attempt_end", known.id, outcome, message, decision.blame, now)
-    free = decision.blame == "host" and decision.again
-    charge = 0 if free else 1
+    charge = 0 if decision.free else 1
     if tx.value("attempts_live_of_task", known.task, known.id):
         tx.change("task_charge", known.task, charge)
     elif decision.again:
@@ -180,6 +181,8 @@ def fail(
     else:
         tx.change("task_fail", known.task, message, charge)
         limits.after_failure(tx, known.run, known.run_name, asked, now)
+    if grows:
+        return  # nobody failed: it is known now what the task needs
     tx.change("failure_count_add", known.run, known.generation, kind or "rejected", known.host)
     if decision.blame == "host":
         _blame_host(tx, known, now=now, usable=others + 1)

@@ -31,6 +31,11 @@ def after_failure(tx: Tx, run: RunId, name: str, options: Options, now: float) -
     halt_run(tx, run, name, text=text, kill=halt.when == "now", now=now)
 
 
+def may_grow(tx: Tx, ticket: str, options: Options) -> bool:
+    """Say whether the task of an attempt that had too little memory gets more the next time."""
+    return limits.may_grow(options.limits.memory, ooms=tx.value("task_ooms", ticket) + 1)
+
+
 def count_time(tx: Tx, passed_s: float, now: float) -> None:
     """Count the time in which runs with a limit are served; halt those that are past it."""
     tx.change("runs_serve", passed_s)

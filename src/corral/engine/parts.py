@@ -143,8 +143,16 @@ def lease(reader: Reader, part: Part, row: Row, *, host: str) -> Lease:
             InputText(path=text.path, text=text.text, mode=0o755 if text.executable else 0o644)
             for text in rendered.texts
         ),
+        memory=_memory(reader, part, ticket),
         outputs=tuple(Output(name=output.name, kind=output.kind) for output in rendered.outputs),
     )
+
+
+def _memory(reader: Reader, part: Part, ticket: str) -> int | None:
+    steps = part.options.limits.memory
+    if not steps:
+        return None
+    return limits.memory(steps, ooms=reader.value("task_ooms", ticket))
 
 
 def _value_input(reader: Reader, run: int, generation: int, place: str) -> Input:

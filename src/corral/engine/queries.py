@@ -365,7 +365,7 @@ def _captured(size: int | None, inline: bytes | None, sha256: str | None) -> Cap
 
 def _host(row: Row) -> Host:
     number, name, state, reason, note, short, unclean, slots, facts, busy, done, failed = row
-    cores = 0 if facts == "{}" else msgspec.json.decode(facts, type=Facts).cores
+    known = None if facts == "{}" else msgspec.json.decode(facts, type=Facts)
     return Host(
         id=number,
         name=name,
@@ -374,7 +374,8 @@ def _host(row: Row) -> Host:
         note=_both(note, short),
         unclean=unclean,
         slots=slots,
-        cores=cores,
+        cores=known.cores if known else 0,
+        memory_by=known.memory_by if known else "",
         running=busy,
         done=done,
         failed=failed,

@@ -31,6 +31,7 @@ class Host(Frozen, frozen=True, kw_only=True):
     unclean: str  # what of ours may still be there; else ""
     slots: int
     cores: int
+    memory_by: str  # how a task's memory is held to its limit there: polled; "" = it cannot be
     running: int  # attempts on it now
     done: int  # results accepted from it
     failed: int  # failures blamed on it

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from corral.model.limits import Halt
 
 LEARNED = 3  # successes, before a task's time is held against the median
@@ -19,6 +21,16 @@ def timeout_s(percent: float, *, median_s: float, successes: int) -> float | Non
     if successes < LEARNED:
         return None
     return max(LEAST_S, median_s * percent / 100)
+
+
+def memory(steps: Sequence[int], *, ooms: int) -> int | None:
+    """Give the bytes of a task that had too little ``ooms`` times before; None = no limit."""
+    return steps[min(ooms, len(steps) - 1)] if steps else None
+
+
+def may_grow(steps: Sequence[int], *, ooms: int) -> bool:
+    """Say whether a task that had too little for the ``ooms``-th time gets more the next time."""
+    return ooms < len(steps)
 
 
 def has_failed_enough(halt: Halt, *, failed: int, ended: int, tasks: int) -> bool:

@@ -21,6 +21,7 @@ class Failure(Frozen, frozen=True, kw_only=True):
     untried: int  # usable other hosts that have not failed this task
     others: int  # usable other hosts
     fatal: bool = False  # the program says that no other attempt would help
+    grows: bool = False  # it had too little memory, and gets more the next time
 
 
 class Decision(Frozen, frozen=True, kw_only=True):
@@ -28,6 +29,7 @@ class Decision(Frozen, frozen=True, kw_only=True):
 
     blame: Literal["host", "task"]
     again: bool
+    free: bool = False  # it costs the task no retry
 
 
 def decide(failure: Failure) -> Decision:
@@ -38,11 +40,13 @@ def decide(failure: Failure) -> Decision:
     """
     if failure.fatal:
         return Decision(blame="task", again=False)
+    if failure.grows:
+        return Decision(blame="task", again=True, free=True)
     by_host = failure.kind in HOST_KINDS or (
         not failure.host_succeeded and failure.others_succeeded
     )
     if by_host and failure.untried:
-        return Decision(blame="host", again=True)
+        return Decision(blame="host", again=True, free=True)
     blame: Literal["host", "task"] = "host" if by_host else "task"
     return Decision(blame=blame, again=failure.charged + 1 <= _allowed(failure))
 

@@ -505,6 +505,11 @@ select a.ticket, a.number, t.run_id, t.generation, t.number, t.params, t.rep, t.
 join task t on t.id = a.task_id
 where a.incarnation = ?1 and a.granted_by = ?2 and a.state = 'leased' order by a.id
 
+-- task_ooms --
+-- How often the task of attempt ?1 (its ticket) had too little memory before.
+select count(*) from attempt a join attempt x on x.task_id = a.task_id and x.epoch = a.epoch
+where a.ticket = ?1 and x.number < a.number and x.kind = 'oom' and x.outcome = 'failed'
+
 -- part --
 -- What the leases of a run share: name, folder, options, names, command, inputs, tasks.
 select r.name, r.folder, r.options, g.names, g.command, g.inputs, g.tasks
