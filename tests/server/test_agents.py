@@ -205,3 +205,11 @@ def test_no_words_in_the_wrong_place_break_it(door: Door, more: dict[str, object
     status, answer = door.ask("POST", EXCHANGE, body)
     assert status in (200, 400, 403, 410)
     assert isinstance(msgspec.json.decode(answer), dict)
+
+
+def test_with_little_room_uploads_wait_and_nobody_is_accused(door: Door) -> None:
+    door.master.exchanges.parts.low = True
+    status, body = door.ask("PUT", "/agent/v1/attempts/1-1-1-1/files/0", b"x", query=b"offset=0")
+    assert status == 507
+    assert b"nearly full" in body
+    assert door.refusals() == []

@@ -218,6 +218,26 @@ def test_without_sizes_a_lease_has_no_limit(world: World) -> None:
     assert world.agent().say().leases[0].memory is None
 
 
+def test_while_the_masters_disk_is_low_nothing_is_handed_out(world: World) -> None:
+    world.submit("true {1..9}")
+    agent = world.agent()
+    world.parts.low = True
+    assert agent.take() == []
+    world.parts.low = False
+    assert agent.take()
+
+
+def test_all_open_runs_are_halted_when_the_disk_is_full(world: World) -> None:
+    for name in ("true", "echo"):
+        world.submit(f"{name} {{1..9}}")
+    world.verb("pause", run=2)
+    world.do(limits.halt_all, "the disk is full", world.now)
+    assert [(world.run(n).state, world.run(n).reason) for n in (1, 2)] == [
+        ("halted", "the disk is full"),
+        ("paused", "asked"),
+    ]
+
+
 SHORT = "9 MiB free: below the disk floor of 256 MiB, it starts nothing"
 
 

@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from corral.engine import events
 from corral.errors import StoreError
 from corral.store import sql
 from corral.store.blobs import Blobs
 from corral.store.folder import StateFolder
+from corral.store.room import Ballast, Room, room
 from corral.store.sqlite import SqliteStore
+from tests.support.smalldisk import small_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from corral.store.base import Tx
 
 SOURCE = Path(__file__).parents[2] / "src" / "corral"
 
@@ -159,3 +164,38 @@ def test_one_process_holds_the_lock_and_secrets_are_private(tmp_path: Path) -> N
     found = StateFolder.find(tmp_path / "deep" / "er")
     assert found is not None
     assert found.path == folder.path
+
+
+@pytest.mark.system("root")
+def test_a_full_disk_gives_its_ballast_for_one_more_write(tmp_path: Path) -> None:
+    with small_disk(tmp_path, size=24 << 20) as disk:
+        ballast = Ballast(tmp_path / "ballast")
+        ballast.lay()
+        store = SqliteStore.open(tmp_path / "corral.db", relief=ballast.drop)
+        store.write(lambda tx: tx.tell("x")).result()
+        disk.fill()
+        store.write(note, "b" * 100_000).result()  # more than the pages that are there
+        assert not ballast.is_laid
+        with store.reader() as reader:
+            assert len(reader.rows("events", None, 9)) == 1
+        disk.fill()
+        with pytest.raises(StoreError, match="full"):
+            store.write(note, "c" * 200_000).result()
+        disk.clear()
+        store.write(note, "d").result()
+        with store.reader() as reader:
+            assert len(reader.rows("events", None, 9)) == 2
+        store.close()
+
+
+def note(tx: Tx, text: str) -> None:
+    events.add(tx, 1.0, "master", text=text)
+
+
+def test_room_is_low_below_its_mark() -> None:
+    assert Room(free=9, low_mark=10).is_low
+    assert not Room(free=10, low_mark=10).is_low
+
+
+def test_the_fuller_file_system_counts(tmp_path: Path) -> None:
+    assert room([tmp_path, Path("/proc")]).is_low  # it has no room at all

@@ -27,6 +27,7 @@ from corral.errors import CorralError, MasterError, NoHostError
 from corral.ids import RunId
 from corral.model.base import Frozen
 from corral.model.run import Submission
+from corral.units import show_size
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -132,7 +133,7 @@ def _as_master(folder: StateFolder, wish: Wish, told: list[Submitted]) -> tuple[
     async def job(master: Master) -> tuple[int, RunId]:
         own: RunId | None = None
         try:
-            ended = await _Follower(_Inside(master), wish, told).see_through()
+            ended = await _Follower(folder, _Inside(master), wish, told).see_through()
         except BaseException:  # ours cannot go on, and says why; others can
             own = told[0].run if told else wish.run
             raise
@@ -150,7 +151,7 @@ def _as_follower(folder: StateFolder, wish: Wish, told: list[Submitted]) -> tupl
     mark = folder.follow()
     client = Client(folder)
     try:
-        follower = _Follower(_Beside(client), wish, told)
+        follower = _Follower(folder, _Beside(client), wish, told)
         return asyncio.run(_unwrapped(follower.see_through()))
     finally:
         client.close()
@@ -220,7 +221,11 @@ def _first(group: BaseExceptionGroup[CorralError]) -> CorralError:
 class _Follower:
     """Follows one run: progress, signals, exit code."""
 
-    def __init__(self, session: Session, wish: Wish, told: list[Submitted]) -> None:
+    def __init__(
+        self, folder: StateFolder, session: Session, wish: Wish, told: list[Submitted]
+    ) -> None:
+        self._folder = folder
+        self._was_low = False
         self._session = session
         self._wish = wish
         self._told = told
@@ -274,6 +279,7 @@ class _Follower:
                 await asyncio.to_thread(self._print_new, self._wish.stream, run)
             hosts = await self._session.hosts(run)
             self._tell_hosts(hosts)
+            self._tell_room()
             if rested is not None and not self._waits_for_unpause(rested):
                 return rested
             if self._progress.due():
@@ -297,6 +303,19 @@ class _Follower:
     def _print_new(self, stream: Stream, run: RunId) -> None:
         with self._session.reader() as reader:
             stream.show(reader, run, first=self._progress.clear)
+
+    def _tell_room(self) -> None:
+        """Say that the disk is nearly full, and when it is not any more."""
+        room = self._folder.room()
+        if self._wish.quiet or room.is_low == self._was_low:
+            return
+        self._was_low = room.is_low
+        self._progress.clear()
+        if room.is_low:
+            free, mark = show_size(room.free), show_size(room.low_mark)
+            talk(f"only {free} free for {self._folder.path}: nothing new starts below {mark}")
+        else:
+            talk(f"there is room again for {self._folder.path}")
 
     def _waits_for_unpause(self, run: Run) -> bool:
         """Say whether a paused run is worth staying for: a person may see it and unpause."""

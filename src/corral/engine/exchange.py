@@ -428,7 +428,7 @@ def _lose(tx: Tx, tickets: Sequence[str], why: str, now: float) -> None:
 
 def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: float) -> AgentOf:
     """Hand out tasks, written down under this exchange's number; gives the agent as it is then."""
-    if agent.host_state not in ("up", "probation") or agent.short:
+    if agent.host_state not in ("up", "probation") or agent.short or parts.low:
         return agent
     for run, generation, _, waiting, typical_s, successes in tx.rows("runs_waiting", agent.host):
         hosts = tx.value("hosts_usable", run)

@@ -47,6 +47,22 @@ def count_time(tx: Tx, passed_s: float, now: float) -> None:
         halt_run(tx, RunId(run), name, text=text, kill=True, now=now)
 
 
+def note_room(tx: Tx, text: str, now: float) -> None:
+    """Put on record, for every open run, what the room on the master's disk has come to."""
+    for run, state, _ in tx.rows("runs_busy"):
+        if state == "open":
+            name = (tx.row("run_state", run) or ("", ""))[1]
+            events.add(tx, now, "master", run=RunId(run), name=name, text=text)
+
+
+def halt_all(tx: Tx, text: str, now: float) -> None:
+    """Halt every open run: what they would still write cannot be stored."""
+    for run, state, _ in tx.rows("runs_busy"):
+        if state == "open":
+            name = (tx.row("run_state", run) or ("", ""))[1]
+            halt_run(tx, RunId(run), name, text=text, kill=False, now=now)
+
+
 def halt_run(tx: Tx, run: RunId, name: str, *, text: str, kill: bool, now: float) -> None:
     """Hand nothing out any more; ``kill`` ends what runs, too. `resume` goes on."""
     if not tx.change("run_set", run, "halted", text, '["open"]', None):

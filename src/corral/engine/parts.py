@@ -65,6 +65,7 @@ class Parts:
 
     def __init__(self) -> None:
         self.terms = Terms()  # on which agents hold their leases now
+        self.low = False  # the master's disk is nearly full: nothing new is handed out
         self.running: dict[Incarnation, dict[str, float]] = {}
         """Seconds that each ticket has run, as its agent said last: no clock of ours is in it."""
         self.twinned: set[str] = set()  # late tickets that were handed out once more

@@ -50,7 +50,7 @@ class Master:
         self.blobs = folder.blobs
         self._judges = Judges(store, self.exchanges.parts, self.blobs, clock)
         self.farm = Farm(folder, store, exchanges=self.exchanges, doors=doors, clock=clock)
-        self._limits = LimitKeeper(store, clock)
+        self._limits = LimitKeeper(folder, store, exchanges=self.exchanges, clock=clock)
         self._submitting: dict[tuple[str, str], asyncio.Lock] = {}
         self._collecting: dict[RunId, asyncio.Lock] = {}
         self._changed = asyncio.Event()
@@ -214,6 +214,8 @@ class Master:
             self.exchanges.wake()
         if "judge" in topics:
             self._judges.wake()
+        if "full" in topics:
+            self._limits.wake()
         if "host" in topics:
             self._host_changes += 1
             self.farm.wake()

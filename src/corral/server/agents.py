@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 BODY = 64 << 20  # bytes; more than any honest exchange: 1000 inline outputs of 64 KiB
 NUMBER_DIGITS = 20
+NO_ROOM = 507  # the agent keeps the file and tries again
 RECORDED = 1000  # refusals of one master; more would only fill the disk of who is attacked
 _FILE = re.compile(r"/agent/v1/attempts/([\w-]+)/files/(\d+)")
 _BLOB = re.compile(r"/agent/v1/blobs/([0-9a-f]{64})")
@@ -70,7 +71,7 @@ class AgentChannel:
             await _send(send, Answer(401, b""), "")
             return
         answer = await self._answer(scope["method"], scope["path"], query, incarnation, body)
-        if answer.status not in (200, 409):
+        if answer.status not in (200, 409, NO_ROOM):  # a full disk is no offence
             why = msgspec.json.decode(answer.body, type=Refusal).error
             self._record(incarnation, f"{answer.status}: {why}")
         seal = signature(
@@ -102,7 +103,7 @@ class AgentChannel:
         except (msgspec.ValidationError, msgspec.DecodeError, ValueError) as error:
             return _refuse(400, f"not understood: {error}")
         except OSError as error:
-            return _refuse(507, f"the master's disk: {error.strerror}")
+            return _refuse(NO_ROOM, f"the master's disk: {error.strerror}")
         except StoreError as error:
             return _refuse(503, error.message)
         return _refuse(404, "there is no such place")
@@ -149,6 +150,8 @@ class AgentChannel:
     ) -> Answer:
         if len(body) > CHUNK:
             return _refuse(413, f"more than {CHUNK} bytes in one piece")
+        if self._master.exchanges.parts.low:
+            return _refuse(NO_ROOM, "the master's disk is nearly full")
         size = await asyncio.to_thread(self._append, incarnation, ticket, n, offset, body)
         if size is None:
             return _refuse(403, "not a ticket of this agent")

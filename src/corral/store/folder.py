@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import secrets
 import stat
@@ -21,6 +22,7 @@ from corral import ids
 from corral.errors import StoreError
 from corral.model.base import Frozen
 from corral.store.blobs import Blobs
+from corral.store.room import Ballast, Room, room
 from corral.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ class StateFolder:
 
         return ids.Owner(hashlib.sha256(b"owner" + self.secret).hexdigest()[:12])
 
-    @property
+    @functools.cached_property
     def database(self) -> Path:
         """Where the database lies: in the folder, unless that is on a network file system."""
         kind = file_system(self.path)
@@ -121,9 +123,18 @@ class StateFolder:
     def blobs(self) -> Blobs:
         return Blobs(self.path / "blobs")
 
+    @property
+    def ballast(self) -> Ballast:
+        """What is dropped when the database finds the disk full."""
+        return Ballast(self.database.with_name("ballast"))
+
+    def room(self) -> Room:
+        """Look how much room is left for results and the database."""
+        return room({self.path, self.database.parent})
+
     def open_store(self) -> SqliteStore:
         """Open the database, made if there is none."""
-        return SqliteStore.open(self.database)
+        return SqliteStore.open(self.database, relief=self.ballast.drop)
 
     def master(self) -> MasterAddress | None:
         """Say where the master listens; None if no living process serves the folder."""

@@ -34,7 +34,13 @@ BUSY_MS = 5_000  # another process (a reader's checkpoint, `corral db`) may hold
 class SqliteStore:
     """See `corral.store.base.Store` for the contract."""
 
-    def __init__(self, path: Path | None, connection: sqlite3.Connection) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        connection: sqlite3.Connection,
+        relief: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._relief = relief
         self._path = path  # None: in memory, and written by the caller's own thread
         self._connection = connection
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
@@ -44,13 +50,16 @@ class SqliteStore:
         self._closed = False
 
     @classmethod
-    def open(cls, path: Path) -> SqliteStore:
+    def open(cls, path: Path, *, relief: Callable[[], bool] = lambda: False) -> SqliteStore:
         """Open the database, made and brought up to date if need be.
+
+        ``relief`` is called when the disk is full; if it made room, the same is tried once more,
+        and listeners are told of "full".
 
         Raises:
             StoreError: It is no database of corral, of a newer corral, damaged or unreachable.
         """
-        return cls(path, _connect(path))
+        return cls(path, _connect(path), relief)
 
     @classmethod
     def in_memory(cls) -> SqliteStore:
@@ -117,13 +126,15 @@ class SqliteStore:
         """Run a group in one transaction; nobody is answered before it is durable."""
         tx = SqliteTx(self._connection)
         try:
-            self._connection.execute("begin immediate")
-            for work in group:
-                work.run(tx)
-            self._connection.execute("commit")
+            try:
+                self._run(tx, group)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_FULL or not self._relief():
+                    raise
+                tx = SqliteTx(self._connection)
+                tx.tell("full")
+                self._run(tx, group)
         except sqlite3.Error as error:
-            if self._connection.in_transaction:
-                self._connection.execute("rollback")
             broken = StoreError(
                 f"the database cannot be written: {error}",
                 hint="look at the disk's free space and the state folder's permissions",
@@ -139,6 +150,17 @@ class SqliteStore:
                 listener(topics)
         for work in group:
             work.answer()
+
+    def _run(self, tx: SqliteTx, group: list[_Work]) -> None:
+        try:
+            self._connection.execute("begin immediate")
+            for work in group:
+                work.run(tx)
+            self._connection.execute("commit")
+        except sqlite3.Error:
+            if self._connection.in_transaction:
+                self._connection.execute("rollback")
+            raise
 
 
 class _Work:
@@ -157,10 +179,12 @@ class _Work:
     def run(self, tx: SqliteTx) -> None:
         """Run under a savepoint; an error of the function undoes what it did and nothing else.
 
-        What was cancelled before is left out; from here on it cannot be cancelled any more.
+        What was cancelled before is left out; from here on it cannot be cancelled any more. It may
+        be run once more after the whole group was undone.
         """
-        if not self.future.set_running_or_notify_cancel():
+        if not (self.future.running() or self.future.set_running_or_notify_cancel()):
             return
+        self._error = None
         topics = set(tx.topics)
         tx.connection.execute("savepoint work")
         try:
