@@ -70,6 +70,13 @@ reps = 2
 # Bring files home and require them, as {>out.txt} in the command.
 #outputs = ["out.txt"]
 
+# ---- results
+
+# What a result must be, beside exit code 0 and the files above: nonempty, lines=1, json, ./check.py
+#check = ["nonempty"]
+# How stdout is collected: concat, tagged, blocks, table, files, split=100M, ./collect.py
+#collect = "concat"
+
 # ---- other ways to give values
 
 # Settings from a table: CSV, TSV, JSON Lines; its columns are parameters.

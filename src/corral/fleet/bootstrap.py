@@ -3,8 +3,9 @@
 The remote command is fixed: it finds a Python and has it read the program from stdin, where the
 secrets travel too. It must mean the same to every login shell (sh, csh, fish): one line, in single
 quotes, without any ``'``, ``!`` or backslash. First it says `SHELL`, so that what answers is known
-to be our command; only then anything is sent. The program's answer follows a mark which nothing
-that merely echoes its input can say; so a noisy start-up file does no harm.
+to be our command; only then anything is sent. That is read to its end even if no Python will do:
+else the broken pipe would be heard before the reason. The program's answer follows a mark which
+nothing that merely echoes its input can say; so a noisy start-up file does no harm.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ def command(python: str | None, verb: str) -> str:
         f'$p -I -S -c "{_READ}" {verb}; r=$?; '
         'case $r in 2|9|126|127) old="$old $p";; *) exit $r;; esac; done; '
     )
-    return f"exec sh -c 'echo {SHELL.decode()}; {tries}echo {NO_PYTHON.decode()} $old'"
+    return (
+        f"exec sh -c 'echo {SHELL.decode()}; {tries}echo {NO_PYTHON.decode()} $old; cat >/dev/null'"
+    )
 
 
 class Payload:
