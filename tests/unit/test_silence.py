@@ -48,6 +48,65 @@ def test_an_idle_host_takes_over_what_only_a_silent_one_has() -> None:
     assert reply.drop == (first,)
 
 
+def test_a_run_that_is_done_does_not_wait_for_what_a_silent_host_has() -> None:
+    """Chaos found a run that ended only when its dead host had been lost, a minute later."""
+    world = World()
+    one, two = two_hosts(world)
+    world.submit("true {1..2}")
+    one.take()
+    [second] = two.take()
+    assert live(world) == 2
+    world.do(upkeep.suspect_agent, Incarnation("a1"), why="nothing is heard of it")
+    [twin] = [lease.ticket for lease in two.say(ended(second)).leases]
+    assert live(world) == 2, "what it has may still be the result"
+    two.say(ended(twin))
+    assert live(world) == 0
+
+
+def live(world: World) -> int:
+    """Count what a follower of the run waits for."""
+    with world.store.reader() as reader:
+        count: int = reader.value("run_live_attempts", 1)
+        return count
+
+
+def test_what_others_have_done_ends_with_the_master_that_cannot_reach_its_host() -> None:
+    world = World()
+    one, two = two_hosts(world)
+    world.submit("true {1..3}")
+    [first] = one.take()
+    [second] = two.take()
+    world.do(upkeep.suspect_agent, Incarnation("a1"), why="nothing is heard of it")
+    [third] = [lease.ticket for lease in two.say(ended(second)).leases]
+    [twin] = [lease.ticket for lease in two.say(ended(third)).leases]
+    two.say(ended(twin))
+    assert left(world)
+    world.do(upkeep.leave_agent, Incarnation("a1"), now=world.now)
+    assert world.attempts()[:2] == [(1, "first", "lost"), (1, "straggler", "accepted")]
+    assert one.say(ended(first)).answered == (first,)  # back again, to the next master
+    assert world.attempts()[0] == (1, "first", "superseded")
+
+
+def test_what_is_still_wanted_outlasts_the_master_that_cannot_reach_its_host() -> None:
+    world = World()
+    one = world.agent("a1", host="one", slots=1)
+    world.submit("true 1")
+    [first] = one.take()
+    world.do(upkeep.suspect_agent, Incarnation("a1"), why="nothing is heard of it")
+    world.do(upkeep.leave_agent, Incarnation("a1"), now=world.now)
+    assert world.attempts() == [(1, "first", "leased")]
+    assert not left(world), "a master in the background would not reach it either"
+    one.say(ended(first))
+    assert world.attempts() == [(1, "first", "accepted")]
+    assert left(world)
+
+
+def left(world: World) -> bool:
+    """Say whether a master in the background is started to send agents home."""
+    with world.store.reader() as reader:
+        return bool(reader.value("agents_left"))
+
+
 def test_no_third_one_takes_over_what_a_twin_has() -> None:
     world = World()
     one, two = two_hosts(world)

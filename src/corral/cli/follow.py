@@ -178,7 +178,7 @@ def _last_one_out(folder: StateFolder) -> None:
     client = Client(folder)
     try:
         with client.reader() as reader:
-            left = reader.rows("agents_live")
+            left = reader.value("agents_left")
     finally:
         client.close()
     if left:

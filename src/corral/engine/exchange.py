@@ -136,6 +136,7 @@ def _heard(tx: Tx, agent: AgentOf, request: Exchange) -> AgentOf:
     if agent.host_state not in ("new", "joining", "suspect", "lost", "unreachable", "gone"):
         return agent
     tx.change("host_set", agent.host, "up", "")
+    tx.change("host_unclean", agent.host, "")  # a master has it again
     tx.tell("host")
     return msgspec.structs.replace(agent, host_state="up")
 

@@ -98,12 +98,19 @@ def note_host(tx: Tx, host: str, *, note: str) -> None:
         tx.tell("host")
 
 
-def leave_agent(tx: Tx, incarnation: Incarnation) -> None:
-    """A master ends and could not see this agent gone: say what may still be on its host."""
+def leave_agent(tx: Tx, incarnation: Incarnation, *, now: float) -> None:
+    """A master ends and could not see this agent gone: say what may still be on its host.
+
+    What it has of tasks that others have done ends here; for the rest the next master asks it.
+    """
     row = tx.row("agent_get", incarnation)
-    if row is not None:
-        text = f"an agent of this folder may be left: corral reap -w {row[1]}"
-        tx.change("host_unclean", row[0], text)
+    if row is None:
+        return
+    text = f"an agent of this folder may be left: corral reap -w {row[1]}"
+    tx.change("host_unclean", row[0], text)
+    done_elsewhere = [live[0] for live in tx.rows("attempts_live", incarnation) if live[6]]
+    if done_elsewhere:
+        lose_all(tx, done_elsewhere, why="its host was not reached at the end", now=now)
 
 
 def suspect_agent(tx: Tx, incarnation: Incarnation, *, why: str) -> None:

@@ -155,7 +155,7 @@ class HostKeeper:
                 await self._ended.wait()
         for agent in list(self._agents):
             if agent.started:
-                await self._write(upkeep.leave_agent, agent.incarnation)
+                await self._write(upkeep.leave_agent, agent.incarnation, now=self._clock.now())
             else:
                 await self._forget(agent, "it did not start", "gone")
 

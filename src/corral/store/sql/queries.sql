@@ -287,6 +287,11 @@ join host h on h.id = a.host_id where a.incarnation = ?1
 select a.incarnation, a.host_id, h.name, a.request, a.state, a.folder, a.slots from agent a
 join host h on h.id = a.host_id where a.state != 'ended' order by a.started
 
+-- agents_left --
+-- Whether agents may live that no master has tried in vain to see gone.
+select exists (select 1 from agent a join host h on h.id = a.host_id
+               where a.state != 'ended' and h.unclean = '')
+
 -- agent_number --
 -- Fence: exchange ?2 counts from now on, if nothing newer did.
 update agent set request = ?2, state = case when state = 'starting' then 'up' else state end
@@ -635,10 +640,13 @@ update task set state = 'waiting', accepted = null, epoch = epoch + 1, reason = 
 where id in (select value from json_each(?1))
 
 -- run_live_attempts --
--- How many attempts of a run are under way; what no check can judge is not.
-select count(*) from attempt a join task t on t.id = a.task_id
+-- How many attempts of a run are under way; what no check can judge is not, nor what is not wanted
+-- of a host that is not heard: it may be gone for good.
+select count(*) from attempt a join task t on t.id = a.task_id join host h on h.id = a.host_id
 where t.run_id = ?1
     and (a.state in ('leased', 'running') or (a.state = 'reported' and a.unjudged < 3))
+    and not ((a.kill or t.state in ('done', 'cancelled'))
+             and h.state in ('suspect', 'lost', 'unreachable'))
 
 -- run_detach --
 -- It goes on without a follower.
