@@ -8,7 +8,7 @@ BIN := .venv/bin
 DEV := ClusterShell hypothesis import-linter mypy polars pyright pytest pytest-timeout pytest-xdist ruff vermin
 WORKERS ?= 2
 
-.PHONY: help demo test unit check fix bench sim planted system-deps clean
+.PHONY: help demo test unit check fix bench sim planted chaos system-deps clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ sim: .venv/dev ## simulate: SEEDS=300 of them, or SEED=n alone
 
 planted: .venv/dev ## search a seed that shows each bug planted in the simulation (minutes)
 	@$(BIN)/python -m tests.simulation --planted
+
+chaos: .venv/dev ## break real hosts under a run: 160 faults (root; minutes; SEED=n)
+	@$(BIN)/python -m tests.chaos --hosts 8 --tasks 2000 --faults 160 --seed $(or $(SEED),7)
 
 bench: .venv/ready ## measure against a floor and the peers; prints ratios
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks import collecting, dispatch, farm, first, idle, million, rate, start
+from benchmarks import collecting, dispatch, farm, faults, first, idle, million, rate, start
 from benchmarks.table import Bench, lines
 
 BENCHMARKS = {
@@ -22,6 +22,7 @@ BENCHMARKS = {
     "idle": idle,
     "million": million,
     "collecting": collecting,
+    "faults": faults,
 }
 
 
