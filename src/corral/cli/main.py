@@ -117,7 +117,7 @@ def main() -> None:
     except KeyboardInterrupt:
         code = 130
     _flush()
-    sys.exit(code if isinstance(code, int) else 0)
+    os._exit(code if isinstance(code, int) else 0)  # all is closed: spare Python's long farewell
 
 
 def _as_usage(error: click.ClickException) -> UsageError:

@@ -16,6 +16,7 @@ import json
 import marshal
 import re
 import secrets
+from importlib.abc import InspectLoader
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from corral.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import CodeType
 
 SHELL = b"corral-shell"
 NO_PYTHON = b"corral-no-python"  # followed by those that were found and are too old
@@ -97,6 +99,16 @@ class Payload:
 def _program() -> bytes:
     """Give the loader, the agent's source and its code."""
     source = Path(agent.__file__).read_bytes()
-    code = marshal.dumps(compile(source, "agent.py", "exec"))
+    code = marshal.dumps(_code())
     loader = _LOAD.format(source=len(source), code=len(code), magic=MAGIC_NUMBER.hex()).encode()
     return b"%d\n" % len(loader) + loader + source + code
+
+
+def _code() -> CodeType:
+    """Give the agent's code as Python itself keeps it, so that it is not compiled for each master."""
+    spec = agent.__spec__
+    assert spec is not None
+    assert isinstance(spec.loader, InspectLoader)
+    code = spec.loader.get_code(agent.__name__)
+    assert code is not None, "it has been imported"
+    return code

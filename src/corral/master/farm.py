@@ -67,11 +67,12 @@ class Farm:
 
     async def want(self, specs: Iterable[HostSpec]) -> None:
         """Have agents on these hosts."""
-        specs = list(specs)
-        names = [spec.name for spec in specs]
-        await asyncio.wrap_future(self._store.write(upkeep.expect_hosts, names))
-        for spec in specs:
-            self._keeper(spec).want()
+        keepers = [self._keeper(spec) for spec in specs]
+        away = [keeper.spec.name for keeper in keepers if not keeper.is_reached]
+        if away:
+            await asyncio.wrap_future(self._store.write(upkeep.expect_hosts, away))
+        for keeper in keepers:
+            keeper.want()
 
     def refused(self, names: Iterable[str]) -> bool:
         """Say whether all these hosts are such as only a person can mend."""

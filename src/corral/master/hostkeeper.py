@@ -91,6 +91,11 @@ class HostKeeper:
 
     # ---------------------------------------------------------------- what may be asked of it
 
+    @property
+    def is_reached(self) -> bool:
+        """Say whether the way to an agent is open."""
+        return self._channel is not None
+
     def adopt(self, incarnation: Incarnation, folder: str) -> None:
         """Take over an agent that another master started."""
         agent = Kept(incarnation, folder, self._clock.ticks())

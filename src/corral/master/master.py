@@ -187,6 +187,10 @@ class Master:
         for ending in self._settled() - self._collected:
             run = RunId(ending[0])
             try:
+                async with self._collecting.setdefault(run, asyncio.Lock()):
+                    pass  # whoever collects it just now
+                if ending in self._collected:
+                    continue
                 if await asyncio.to_thread(self._look, run) is not None:
                     await self.collect(run)
             except CorralError as error:  # removed meanwhile, or its folder cannot be written
