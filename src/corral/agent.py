@@ -855,6 +855,7 @@ class Link:
         if self.mend_at is None or now < self.mend_at:
             return self.mend_at
         if self.doomed is not None:
+            self.mend_until += now - self.mend_at  # it was stopped for so long, and tried nothing
             left = slay(self.processes, self._leftovers)
             if left and now < self.mend_until:
                 self.mend_at = now + KILL_AGAIN_S
@@ -1378,7 +1379,7 @@ class Supervisor:
             return
         task.end = (code, number, cpu_s, peak_kb, now - task.begun)
         if task.phase != "running":
-            task.due = now
+            task.due = earliest(task.due, now)
         elif self._adopt_doomed(task):
             self._begin_killing(task, now)
         else:
@@ -1623,6 +1624,7 @@ class Supervisor:
             return
         task.why = why
         task.phase = "ending"
+        task.due = now
         task.give_up_at = now + grace_s
         if grace_s > 0:
             tree = self._tree(task)
@@ -1632,6 +1634,7 @@ class Supervisor:
 
     def _begin_killing(self, task, now):
         task.phase = "killing"
+        task.due = now
         task.give_up_at = now + UNCLEAN_S
         task.pause_s = KILL_AGAIN_S
         self._advance(task, now)
@@ -1641,6 +1644,7 @@ class Supervisor:
         if task.phase == "running":
             self._end(task, "timeout", now)
             return
+        task.give_up_at += now - task.due  # who was stopped meanwhile has not tried for so long
         self._adopt_doomed(task)
         if task.phase == "ending" and now >= task.give_up_at:
             self._begin_killing(task, now)
@@ -1667,7 +1671,7 @@ class Supervisor:
         for task in self.tasks.values():
             task.roots.pop(pid, None)
             if task.phase != "running":
-                task.due = now
+                task.due = earliest(task.due, now)
 
     def _adopt_doomed(self, task):
         """Find the orphans that die with this task: its own, and those nobody else can have started.

@@ -537,6 +537,19 @@ def test_new_supervisor_waits_until_the_old_ones_tasks_are_dead(world: World) ->
     assert report["report"]["message"] == "the supervisor died; unclean: pid 101"
 
 
+def test_link_that_was_stopped_as_it_killed_tries_for_as_long_as_any(world: World) -> None:
+    world.queue(1)
+    world.hear(started=[["t0", 101, 5, 0.0]])
+    world.processes.alive = world.processes.stubborn = {101}
+    world.link.on_port_closed()
+    world.tick()
+    world.clock.time += 3600.0
+    world.tick(agent.UNCLEAN_S - 0.5)
+    assert world.processes.peers == []
+    world.tick(2.0)
+    assert len(world.processes.peers) == 1
+
+
 def test_supervisors_that_die_young_are_started_ever_more_slowly(world: World) -> None:
     times = []
     for n in range(1, 6):

@@ -194,6 +194,18 @@ def test_what_cannot_be_killed_is_named_and_left(world: World) -> None:
     assert world.running() == []
 
 
+def test_who_was_stopped_as_it_killed_tries_for_as_long_as_any(world: World) -> None:
+    """Bug: after an hour of standing still it gave the slot away while the tree was alive."""
+    world.lease(1, part={"grace_s": 0.0})
+    world.processes.stubborn.add(world.processes.pid_of("t1"))
+    world.hear(kill=["t1"])
+    world.clock.time += 3600.0
+    world.tick(agent.UNCLEAN_S - 1)
+    assert world.running() == ["t1"]
+    world.tick(2.0)
+    assert world.running() == []
+
+
 @pytest.mark.parametrize(
     ("origin", "dies"),
     [
