@@ -165,9 +165,12 @@ def with_digest(report):
     return '%s,"digest":"%s"}' % (text[:-1], sha256(text.encode()).hexdigest())
 
 
-def returned(ticket, message):
+def returned(ticket, message, started=None):
     """Record that an attempt is given back: unstarted, or ended through no fault of its own."""
-    return {"report": {"ticket": ticket, "ended": "returned", "message": message}}
+    report = {"ticket": ticket, "ended": "returned", "message": message}
+    if started is not None:
+        report["started"] = round(started, 3)
+    return {"report": report}
 
 
 def safe_name(name):
@@ -640,13 +643,19 @@ class Link:
 
     def _take_leases(self, leases):
         if self.stop:
-            self._take_ends([returned(lease["ticket"], "stopping") for lease in leases])
+            self._turn_down([lease["ticket"] for lease in leases])
             return
         fit = [lease for lease in leases if not self._lacks(lease)]
         self._give(fit)
         for lease in leases:
             if lease["ticket"] not in self.queued:
                 self._await_files(lease)
+
+    def _turn_down(self, tickets):
+        """Give back leases that come too late; the life before this one may have started some."""
+        started = self.disk.started() if tickets else ()
+        times = [self.clock.wall() if ticket in started else None for ticket in tickets]
+        self._take_ends([returned(t, "stopping", time) for t, time in zip(tickets, times)])
 
     def _drop_parts(self):
         used = {lease["part"] for lease in self.fetching.values()}
@@ -775,7 +784,8 @@ class Link:
             self.progress.pop(ticket, None)
             self.killing.discard(ticket)
             if ticket in self.forsaken and record["report"]["ended"] == "killed":
-                record = returned(ticket, "ended, for no master was there for too long")
+                message = "ended, for no master was there for too long"
+                record = returned(ticket, message, record["report"].get("started"))
             self.forsaken.discard(ticket)
             fresh[ticket] = record
         if not fresh:
@@ -880,8 +890,14 @@ class Link:
         message = "the supervisor died"
         if left:
             message += "; unclean: pid " + " ".join(str(pid) for pid in sorted(left))
-        self._take_ends([returned(ticket, message) for ticket in self.doomed])
+        self._take_ends([returned(t, message, self._started_at(t)) for t in self.doomed])
         self.doomed = None
+
+    def _started_at(self, ticket):
+        """Give the wall time of a start, as near as it is known: the master must know of each."""
+        now = self.clock.now()
+        _, _, begun, _ = self.running.get(ticket, (None, None, now, None))
+        return self.clock.wall() - (now - begun)
 
     def _start_supervisor(self, now):
         self.born_at = now

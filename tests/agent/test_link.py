@@ -491,8 +491,22 @@ def test_bye_that_nobody_hears_is_said_for_a_while(world: World) -> None:
 
 def test_lease_that_comes_while_draining_is_returned(world: World) -> None:
     world.answer(world.last, stop="drain", parts={"p": PART}, leases=[lease(5)])
-    assert [r["ended"] for r in world.last.said["reports"]] == ["returned"]
+    [report] = world.last.said["reports"]
+    assert report["ended"] == "returned"
+    assert "started" not in report
     assert world.last.said["want"] == 0
+
+
+def test_collecting_life_says_of_a_lease_that_the_life_before_it_had_started_it() -> None:
+    """Bug: given back as if it had never been started, its task's next attempt was the first."""
+    disk = fakes.Disk()
+    disk.lines = [ended(0)]
+    disk.starts = ["t0", "t1"]
+    world = World(collect=True, disk=disk)
+    leases = [lease(1), lease(2)]
+    world.answer(world.last, answered=["t0"], parts={"p": PART}, leases=leases)
+    reports = world.last.said["reports"]
+    assert [(r["ticket"], "started" in r) for r in reports] == [("t1", True), ("t2", False)]
 
 
 def test_collecting_life_reports_the_journal_and_goes() -> None:
@@ -520,6 +534,7 @@ def test_dead_supervisors_started_tasks_are_returned_and_the_queue_goes_on(world
     world.tick(agent.BURST_S)
     reports = [r for sent in world.exchanges for r in sent.said["reports"]]
     assert {(r["ticket"], r["ended"]) for r in reports} == {("t0", "returned"), ("t1", "returned")}
+    assert all(r["started"] for r in reports)  # bug: the next attempt was called the first
     [port] = world.processes.peers
     assert [[x["ticket"] for x in leases] for leases in port.said("leases")] == [["t2", "t3"]]
 

@@ -155,6 +155,7 @@ class Watch:
                         self.checks.hold(extra == "lost", f"{name} was {extra} and is {now} again")
                     if now == "ended":
                         self._check_blame(name)
+                        self._check_given_up(name)
                 case "leased":
                     granted.add(was)
                 case "host" if now == "suspect" and extra == "nothing is heard of it":
@@ -197,6 +198,17 @@ class Watch:
         if host != "h0" and tried is None:
             self.checks.hold(blame != "task", f"{ticket}: the task is charged for its host")
 
+    def _check_given_up(self, ticket: str) -> None:
+        """What an agent is said not to have, it has not."""
+        row = self._connection.execute(
+            "select incarnation, message from attempt where ticket = ?", (ticket,)
+        ).fetchone()
+        if row is None or row[1] != "the agent does not have it any more":
+            return
+        agent = self._agent(row[0])
+        has = agent is not None and _has(agent, ticket)
+        self.checks.hold(not has, f"{ticket} was given up though {row[0]} has it")
+
     def _check_events(self) -> None:
         rows = self._connection.execute(
             "select id, kind, tickets, text from event where id > ? order by id", (self._events,)
@@ -212,10 +224,7 @@ class Watch:
             "select incarnation from attempt where ticket = ?", (ticket,)
         ).fetchone()[0]
         agent = self._agent(incarnation)
-        if why == "the agent does not have it any more":
-            has = agent is not None and _has(agent, ticket)
-            self.checks.hold(not has, f"{ticket} was given up though {incarnation} has it")
-        elif "nothing was heard" in why:
+        if "nothing was heard" in why:
             self._check_silence(incarnation, LOST_AFTER_S, f"{ticket} was given up")
         elif why in ("its agent died", "it did not start"):
             self.checks.hold(agent is None, f"{ticket} was given up though {incarnation} is there")

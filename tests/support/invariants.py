@@ -144,11 +144,21 @@ class Checks:
             self.hold(dict(files) == plan.files, f"task {number} has other files: {files}")
 
     def starts(self, started: Iterable[str]) -> None:
-        """No ticket was started twice, and each that was started is on record."""
-        known = {row[0] for row in self._connection.execute("select ticket from attempt")}
-        for ticket, times in Counter(started).items():
-            self.hold(times == 1, f"{ticket} was started {times} times")
+        """No ticket was started twice, each that was is on record, and so is each task's first."""
+        times = Counter(started)
+        rows = self._connection.execute(
+            "select ticket, task_id, reason from attempt order by task_id, number"
+        ).fetchall()
+        known = {ticket for ticket, *_ in rows}
+        for ticket, often in times.items():
+            self.hold(often == 1, f"{ticket} was started {often} times")
             self.hold(ticket in known, f"{ticket} was started and is not on record")
+        before: dict[int, str] = {}  # task -> an attempt of it that was started
+        for ticket, task, reason in rows:
+            if reason == "first":
+                self.hold(task not in before, f"{ticket} is not the first: {before.get(task)} was")
+            if times[ticket]:
+                before.setdefault(task, ticket)
 
     def acknowledged(self, reports: Iterable[Acknowledged]) -> None:
         """Whatever an agent was told is stored, is stored."""

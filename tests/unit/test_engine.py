@@ -168,6 +168,27 @@ def test_what_comes_back_unstarted_is_charged_to_nobody(world: World) -> None:
     assert world.attempts() == [(1, "first", "returned"), (1, "first", "leased")]
 
 
+def test_what_was_never_received_comes_back_and_is_not_called_lost(world: World) -> None:
+    world.submit("true 1")
+    agent = world.agent()
+    agent.say()  # the answer does not arrive
+    world.verb("pause")
+    agent.say()
+    world.verb("unpause")
+    agent.take()
+    assert world.attempts() == [(1, "first", "returned"), (1, "first", "leased")]
+    assert "lost" not in world.events()
+
+
+def test_what_was_started_and_came_back_was_the_first(world: World) -> None:
+    world.submit("true 1")
+    agent = world.agent()
+    (ticket,) = agent.take()
+    agent.say(Report(ticket=ticket, ended="returned", digest="r", started=world.now))
+    agent.take()
+    assert world.attempts() == [(1, "first", "returned"), (1, "lost", "leased")]
+
+
 def test_a_paused_run_hands_out_nothing_and_takes_back_what_was_not_started(world: World) -> None:
     world.submit("true {1..4}")
     agent = world.agent()

@@ -413,15 +413,17 @@ def _goodbye(tx: Tx, agent: AgentOf, parts: Parts, now: float) -> None:
 
 
 def _lose(tx: Tx, tickets: Sequence[str], why: str, now: float) -> None:
-    if not tickets:
-        return
-    for row in tx.rows("attempts_known", json.dumps(list(tickets))):
+    """Give up what the agent does not have: what it never received has come to no harm."""
+    lost: list[str] = []
+    for row in tx.rows("attempts_known", json.dumps(list(tickets))) if tickets else ():
         known = Known._make(row)
         if known.state == "leased":
             judge.give_back(tx, known, message=why, now=now)
         else:
             judge.lose(tx, known, message=why, now=now)
-    events.add(tx, now, "lost", tickets=tickets, text=why)
+            lost.append(known.ticket)
+    if lost:
+        events.add(tx, now, "lost", tickets=lost, text=why)
 
 
 # ------------------------------------------------------------------- what it shall do
