@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from corral.engine import exchange, judge, upkeep
+from corral.engine import exchange, judge, queries, upkeep
 from corral.errors import StateError
 from corral.ids import Incarnation
 from corral.protocol import Report, Stream
@@ -156,6 +156,35 @@ def test_retries_that_were_asked_for_are_counted(world: World) -> None:
     assert world.run().counts["failed"] == 1
     assert world.run().state == "done"
     assert [reason for _, reason, _ in world.attempts()] == ["first", "failed", "failed"]
+
+
+def test_an_agent_that_is_told_to_end_is_given_nothing_new(world: World) -> None:
+    world.submit("true {1..5}")
+    agent = world.agent(slots=4)
+    agent.take()
+    agent.running = agent.held[:1]
+    world.parts.retiring.add(Incarnation("a1"))
+    assert agent.say(ended(agent.held[0])).leases == ()
+    world.parts.retiring.clear()
+    assert agent.say().leases
+
+
+def test_a_host_is_as_it_was_when_one_of_two_agents_on_it_ends(world: World) -> None:
+    """Bug: a second agent that masters had left there took the host with it."""
+    world.submit("true {1..5}")
+    agent, second, third = (world.agent(name) for name in ("a1", "a2", "a3"))
+    agent.take()
+    second.say(bye=True)
+    world.do(upkeep.end_agent, Incarnation(third.name), why="", host_state="gone", now=world.now)
+    assert _state_of_host(world) == "up"
+    agent.say(bye=True)
+    assert _state_of_host(world) == "gone"
+
+
+def _state_of_host(world: World) -> str:
+    with world.store.reader() as reader:
+        [host] = queries.known_hosts(reader)
+        return host.state
 
 
 def test_what_comes_back_unstarted_is_charged_to_nobody(world: World) -> None:

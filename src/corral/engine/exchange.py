@@ -405,8 +405,7 @@ def _goodbye(tx: Tx, agent: AgentOf, parts: Parts, now: float) -> None:
         upkeep.lose_all(tx, [row[0] for row in live], why="the agent ended", now=now)
     tx.change("agent_bye", agent.incarnation)
     parts.running.pop(agent.incarnation, None)
-    if agent.host_state != "quarantined":
-        tx.change("host_set", agent.host, "gone", "")
+    upkeep.leave_host(tx, agent.host, agent.incarnation, "gone", "")
     tx.change("host_unclean", agent.host, "")
     tx.change("host_short", agent.host, "")
     tx.tell("agent")
@@ -432,6 +431,8 @@ def _lose(tx: Tx, tickets: Sequence[str], why: str, now: float) -> None:
 def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: float) -> AgentOf:
     """Hand out tasks, written down under this exchange's number; gives the agent as it is then."""
     if agent.host_state not in ("up", "probation") or agent.short or parts.low:
+        return agent
+    if agent.incarnation in parts.retiring:
         return agent
     for run, generation, _, waiting, typical_s, successes in tx.rows("runs_waiting", agent.host):
         hosts = tx.value("hosts_usable", run)

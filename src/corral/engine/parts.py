@@ -68,6 +68,7 @@ class Parts:
         self.low = False  # the master's disk is nearly full: nothing new is handed out
         self.running: dict[Incarnation, dict[str, float]] = {}
         """Seconds that each ticket has run, as its agent said last: no clock of ours is in it."""
+        self.retiring: set[Incarnation] = set()  # told to end: nothing new is handed out to them
         self.twinned: set[str] = set()  # late tickets that were handed out once more
         self._learned: dict[tuple[RunId, int], Learned] = {}
         self._parts: dict[tuple[RunId, int], tuple[int, Part]] = {}

@@ -55,8 +55,7 @@ def end_agent(
         lose_all(tx, tickets, why=why, now=now)
     tx.change("agent_end", incarnation, now)
     tx.change("host_short", row[0], "")
-    if row[5] != "quarantined":
-        tx.change("host_set", row[0], host_state, why)
+    leave_host(tx, row[0], incarnation, host_state, why)
     tx.tell("host")
 
 
@@ -132,6 +131,14 @@ def lose_agent(tx: Tx, incarnation: Incarnation, *, why: str, now: float) -> Non
     if row[5] not in ("lost", "quarantined"):
         tx.change("host_set", row[0], "lost", why)
         tx.tell("host")
+
+
+def leave_host(
+    tx: Tx, host: HostId, incarnation: Incarnation, state: HostState, reason: str
+) -> None:
+    """Say what becomes of a host whose agent has ended, unless another one is there."""
+    if not tx.value("agent_beside", host, incarnation):
+        tx.change("host_leave", host, state, reason)
 
 
 def fail_host(tx: Tx, host: str, *, reason: str) -> None:

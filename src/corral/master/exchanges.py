@@ -92,6 +92,7 @@ class Exchanges:
     def stop(self, incarnation: Incarnation, how: Stop) -> None:
         """Tell an agent to end."""
         self._stop[incarnation] = how
+        self.parts.retiring.add(incarnation)
         self.wake()
 
     def close(self) -> None:
@@ -153,6 +154,7 @@ class Exchanges:
         self._stop.pop(incarnation, None)
         self._silences.pop(incarnation, None)
         self.parts.running.pop(incarnation, None)
+        self.parts.retiring.discard(incarnation)
         self._here.discard(incarnation)
         self._byes.discard(incarnation)
 

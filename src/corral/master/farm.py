@@ -1,6 +1,7 @@
 """All the hosts of a master: who keeps which, and whose silence counts.
 
-A host gets a keeper when a run that may use it is served, and keeps it until the master ends.
+A host gets a keeper when a run that may use it is served, and keeps it until the master ends. Should
+masters that died have left two agents on a host, the younger has a keeper, too, that sees it end.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Farm:
         self._clock = clock
         self._gates = Gates()
         self._keepers: dict[str, HostKeeper] = {}
+        self._surplus: list[HostKeeper] = []  # of agents on hosts that have another
         self._group: asyncio.TaskGroup | None = None
         self._spoken: dict[Incarnation, str] = {}  # what its silence was last said to mean
         self._probes: dict[HostId, Probe] = {}
@@ -59,7 +61,13 @@ class Farm:
             specs = {host.name: host.spec for host in queries.known_hosts(reader)}
         for incarnation, _, host, _, _, folder, _ in agents:
             log.info("agent adopted host=%s incarnation=%s", host, incarnation)
-            self._keeper(specs[host]).adopt(Incarnation(incarnation), folder)
+            keeper = self._keeper(specs[host])
+            if keeper.has_agent:
+                keeper = self._new_keeper(specs[host])
+                self._surplus.append(keeper)
+            keeper.adopt(Incarnation(incarnation), folder)
+        for keeper in self._surplus:
+            keeper.retire()
 
     def wake(self) -> None:
         """Look again at who is quarantined."""
@@ -83,15 +91,18 @@ class Farm:
         """Serve the hosts for as long as the master lives."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for keeper in self._keepers.values():
+            for keeper in self._all():
                 self._begin(keeper)
             await self._watch()
 
     async def stop(self, *, now: bool = False) -> None:
         """End all agents, and see them gone as far as they can be reached."""
         async with asyncio.TaskGroup() as group:
-            for keeper in self._keepers.values():
+            for keeper in self._all():
                 group.create_task(keeper.stop(now=now), name=f"stop {keeper.spec.name}")
+
+    def _all(self) -> list[HostKeeper]:
+        return [*self._keepers.values(), *self._surplus]
 
     def _keeper(self, spec: HostSpec) -> HostKeeper:
         found = self._keepers.get(spec.name)
@@ -100,7 +111,14 @@ class Farm:
         if found is not None:
             found.respecify(spec, self._launcher(spec))
             return found
-        keeper = HostKeeper(
+        keeper = self._keepers[spec.name] = self._new_keeper(spec)
+        self._exchanges.agree(agents=len(self._keepers))
+        if self._group is not None:
+            self._begin(keeper)
+        return keeper
+
+    def _new_keeper(self, spec: HostSpec) -> HostKeeper:
+        return HostKeeper(
             spec,
             store=self._store,
             exchanges=self._exchanges,
@@ -109,11 +127,6 @@ class Farm:
             owner=self._folder.owner,
             secret=self._folder.secret,
         )
-        self._keepers[spec.name] = keeper
-        self._exchanges.agree(agents=len(self._keepers))
-        if self._group is not None:
-            self._begin(keeper)
-        return keeper
 
     def _launcher(self, spec: HostSpec) -> Launcher:
         if spec.is_here:
@@ -158,7 +171,7 @@ class Farm:
                         now=self._clock.now(),
                     )
                 )
-            for keeper in self._keepers.values():
+            for keeper in self._all():
                 keeper.mistrust(incarnation)
         self._spoken = {incarnation: str(standing) for incarnation, standing in standings.items()}
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from corral.clock import Clock
     from corral.fleet.base import Channel, Launcher
     from corral.ids import Incarnation
-    from corral.master.exchanges import Exchanges
+    from corral.master.exchanges import Exchanges, Stop
     from corral.model.host import HostSpec, HostState
     from corral.store.base import Store
 
@@ -57,7 +57,7 @@ class Kept:
 
 
 class HostKeeper:
-    """Serves one host."""
+    """Serves one host: one agent on it."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class HostKeeper:
         self._clock = clock
         self._owner = owner
         self._secret = secret
-        self._agents: list[Kept] = []  # those of masters before this one, then the one of ours
+        self._agent: Kept | None = None  # of a master before this one, or of ours
         self._channel: Channel | None = None
         self._news = asyncio.Event()
         self._wanted = False
@@ -98,10 +98,20 @@ class HostKeeper:
 
     def adopt(self, incarnation: Incarnation, folder: str) -> None:
         """Take over an agent that another master started."""
+        assert self._agent is None, f"{self.spec.name} has an agent"
         agent = Kept(incarnation, folder, self._clock.ticks())
         agent.started = True
-        self._agents.append(agent)
+        self._agent = agent
         self._expect(agent)
+
+    @property
+    def has_agent(self) -> bool:
+        """Say whether it keeps one: there is one keeper for each."""
+        return self._agent is not None
+
+    def retire(self) -> None:
+        """Have the agent end when it has done what it runs: the host has another."""
+        self._tell_to_end("drain")
 
     def respecify(self, spec: HostSpec, launcher: Launcher) -> None:
         """Reach it another way from the next login on."""
@@ -116,7 +126,8 @@ class HostKeeper:
 
     def mistrust(self, incarnation: Incarnation) -> None:
         """Nothing is heard of an agent: the way to it may be dead without knowing."""
-        if self._channel is not None and self._agents[0].incarnation == incarnation:
+        kept = self._agent is not None and self._agent.incarnation == incarnation
+        if kept and self._channel is not None:
             self._silent = True
             self._news.set()
 
@@ -125,7 +136,7 @@ class HostKeeper:
         self._task = asyncio.current_task()
         try:
             while not self._is_over():
-                if self.refused or not (self._wanted or self._agents):
+                if self.refused or not (self._wanted or self._agent):
                     await self._pause(None)
                     continue
                 try:
@@ -149,34 +160,36 @@ class HostKeeper:
         """End the agent and see it gone, with its folder, as far as it can be reached."""
         self._stopping = True
         self._wanted = False
-        for agent in self._agents:
-            self._exchanges.stop(agent.incarnation, "now" if now else "drain")
+        self._tell_to_end("now" if now else "drain")
         self._news.set()
         if not await self._ends_within(self._patience()):
-            for agent in self._agents:
-                self._exchanges.stop(agent.incarnation, "now")
+            self._tell_to_end("now")
             if self._channel is None or not await self._ends_within(KILL_S):
                 self._cancel()
                 await self._ended.wait()
-        for agent in list(self._agents):
-            if agent.started:
-                await self._write(upkeep.leave_agent, agent.incarnation, now=self._clock.now())
-            else:
-                await self._forget(agent, "it did not start", "gone")
+        agent = self._agent
+        if agent is not None and agent.started:
+            await self._write(upkeep.leave_agent, agent.incarnation, now=self._clock.now())
+        elif agent is not None:
+            await self._forget(agent, "it did not start", "gone")
+
+    def _tell_to_end(self, how: Stop) -> None:
+        if self._agent is not None:
+            self._exchanges.stop(self._agent.incarnation, how)
 
     def _patience(self) -> float:
         """Say how long an end may take: none if nothing of ours can be there."""
         if self._channel is not None:
             return DRAIN_S
-        if not any(agent.started for agent in self._agents):
+        if self._agent is None or not self._agent.started:
             return 0.0
-        return RECONNECT_S if self._failures or self._agents[0].folder else START_S
+        return RECONNECT_S if self._failures or self._agent.folder else START_S
 
     # ---------------------------------------------------------------- one connection's life
 
     async def _serve(self) -> None:
         """Get to an agent, and stay with it until the way to it is closed."""
-        agent = self._agents[0] if self._agents else await self._begin()
+        agent = self._agent or await self._begin()
         channel = await self._reach(agent)
         if (channel is None or channel.collects) and self._was_cut_off(agent):
             await self._write(upkeep.note_host, self.spec.name, note=ENDS_WITH_LOGIN)
@@ -209,8 +222,7 @@ class HostKeeper:
 
     async def _begin(self) -> Kept:
         """Write a new agent down before it is started, so that a new master knows to look for it."""
-        agent = Kept(ids.new_incarnation(), "", self._clock.ticks())
-        self._agents.append(agent)
+        agent = self._agent = Kept(ids.new_incarnation(), "", self._clock.ticks())
         if self.spec.is_here:
             self._expect(agent)
         await self._write(
@@ -268,7 +280,7 @@ class HostKeeper:
             )
 
     async def _forget(self, agent: Kept, why: str, state: HostState) -> None:
-        self._agents.remove(agent)
+        self._agent = None
         self._exchanges.forget(agent.incarnation)
         await self._write(
             upkeep.end_agent,
@@ -283,7 +295,7 @@ class HostKeeper:
     async def _failed(self, error: LaunchError) -> None:
         """Say why the host cannot be used, and wait before the next try, if there is to be one."""
         log.warning("host not reached host=%s reason=%s", self.spec.name, error)
-        agent = self._agents[0] if self._agents else None
+        agent = self._agent
         if agent is not None and (error.nothing_left or not agent.started):
             await self._forget(agent, "it did not start", "joining")
             agent = None
@@ -306,7 +318,7 @@ class HostKeeper:
         await self._pause(pause * random.uniform(0.5, 1.5))  # noqa: S311  (spreads tries)
 
     def _is_over(self) -> bool:
-        return self._stopping and (not self._agents or self._failures > 0)
+        return self._stopping and (self._agent is None or self._failures > 0)
 
     async def _pause(self, seconds: float | None) -> None:
         with contextlib.suppress(TimeoutError):

@@ -199,6 +199,10 @@ insert into host (name, slots, keeper) values (?1, ?2, ?3)
 -- State and reason.
 update host set state = ?2, reason = ?3 where id = ?1
 
+-- host_leave --
+-- State and reason, as the last agent on it has left it; a quarantine stays.
+update host set state = ?2, reason = ?3 where id = ?1 and state != 'quarantined'
+
 -- host_slots --
 -- How many tasks it may run at once.
 update host set slots = ?2 where id = ?1
@@ -286,6 +290,11 @@ join host h on h.id = a.host_id where a.incarnation = ?1
 -- Agents that have not ended.
 select a.incarnation, a.host_id, h.name, a.request, a.state, a.folder, a.slots from agent a
 join host h on h.id = a.host_id where a.state != 'ended' order by a.started
+
+-- agent_beside --
+-- Whether a host (?1) has another agent than this one (?2).
+select exists (select 1 from agent
+               where host_id = ?1 and incarnation != ?2 and state not in ('bye', 'ended'))
 
 -- agents_left --
 -- Whether agents may live that no master has tried in vain to see gone.
