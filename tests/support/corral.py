@@ -22,6 +22,7 @@ class Corral:
         self.folder = folder
         self._started: list[subprocess.Popen[str]] = []
         self.environment = dict(os.environ, NO_COLOR="1")
+        self.prefix: tuple[str, ...] = ()  # words before it: another program that starts it
 
     def __call__(
         self, *words: str, code: int | None = 0, stdin: str = "", timeout: float = TIMEOUT_S
@@ -150,4 +151,4 @@ class Corral:
                     pipe.close()
 
     def _words(self, words: tuple[str, ...]) -> list[str]:
-        return [sys.executable, "-m", "corral", *words]
+        return [*self.prefix, sys.executable, "-m", "corral", *words]

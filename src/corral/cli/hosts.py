@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 @click.group("hosts", invoke_without_command=True)
+@output.json_option
 @click.pass_context
-def command(ctx: click.Context) -> None:
+def command(ctx: click.Context, /, *, as_json: bool) -> None:
     """Look at hosts and at the sets that name them; alone: how they stand.
 
     \b
@@ -28,7 +29,11 @@ def command(ctx: click.Context) -> None:
     corral hosts fold node1 node2 node3           node[1-3]
     """
     if ctx.invoked_subcommand is None:
-        ctx.invoke(ls)
+        ctx.invoke(ls, as_json=as_json)
+    elif as_json:
+        raise UsageError(
+            "--json stands before the verb", hint=f"corral hosts {ctx.invoked_subcommand} … --json"
+        )
 
 
 @command.command("ls")
