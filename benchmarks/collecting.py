@@ -139,7 +139,7 @@ def _fill(place: Place, tasks: int) -> None:
         options=Options(reps=PER_SETTING, out=str(place.folder / "results" / "sim")),
     )
     store = state.open_store()
-    carry_out(store, submission, time.time)
+    carry_out(store, submission, time.time, begun=lambda _: None)
     store.close()
     connection = sqlite3.connect(state.database)
     connection.execute("drop trigger task_counted")  # the counters are written at once below

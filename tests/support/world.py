@@ -66,7 +66,7 @@ class World:
             hosts=tuple(HostSpec(name=name, host=name) for name in self.hosts),
             fresh=fresh,
         )
-        return carry_out(self.store, submission, lambda: self.now)
+        return carry_out(self.store, submission, lambda: self.now, begun=lambda _: None)
 
     def agent(self, name: str = "a1", *, host: str = "localhost", slots: int = 2) -> Agent:
         """Have an agent that was just started, on a host that every run may use."""

@@ -100,9 +100,16 @@ class Master:
         key = (submission.folder, submission.skeleton)
         if await asyncio.to_thread(self._is_new, submission):
             await self.farm.want(submission.hosts)  # log in while the tasks are written
+
+        def begun(run: RunId) -> None:
+            if environment is not None:
+                self.exchanges.lend_environment(run, environment)
+
         async with self._submitting.setdefault(key, asyncio.Lock()):
-            submitted = await asyncio.to_thread(carry_out, self.store, submission, self.clock.now)
-        await self.serve_run(submitted.run, environment)
+            submitted = await asyncio.to_thread(
+                carry_out, self.store, submission, self.clock.now, begun=begun
+            )
+        await self.serve_run(submitted.run)
         return submitted
 
     def _is_new(self, submission: Submission) -> bool:

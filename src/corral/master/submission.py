@@ -21,13 +21,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
+    from corral.ids import RunId
     from corral.model.run import Submission, Submitted
-    from corral.store.base import Store
+    from corral.store.base import Store, Tx
     from corral.work.sweep import Row
 
 
-def carry_out(store: Store, submission: Submission, now: Callable[[], float]) -> Submitted:
+def carry_out(
+    store: Store,
+    submission: Submission,
+    now: Callable[[], float],
+    *,
+    begun: Callable[[RunId], None],
+) -> Submitted:
     """Submit, from a thread that may wait; gives what became of it.
+
+    ``begun`` is called, in whatever thread, before any task of the run can be handed out.
 
     Raises:
         UsageError: The name is taken, …
@@ -39,24 +48,37 @@ def carry_out(store: Store, submission: Submission, now: Callable[[], float]) ->
     batch = [rows.make(row) for row in islice(named, submit.BATCH)]
     following = [rows.make(row) for row in islice(named, submit.BATCH)]
     if not following:
-        return store.write(submit.at_once, submission, batch, now()).result()
-    begun = store.write(submit.begin, submission, now()).result()
+        return store.write(_at_once, submission, batch, now(), begun).result()
+    place = store.write(submit.begin, submission, now()).result()
+    begun(place.run)
     filled = Filled()
-    last_number = begun.last_number
+    last_number = place.last_number
     tasks = 0
     while batch:
-        pending = _add(store, begun, batch, tasks, last_number)
+        pending = _add(store, place, batch, tasks, last_number)
         tasks += len(batch)
         batch, following = following, [rows.make(row) for row in islice(named, submit.BATCH)]
         done, last_number = pending.result()
         filled = filled.plus(done)
-    return store.write(submit.finish, begun, filled, tasks=tasks, now=now()).result()
+    return store.write(submit.finish, place, filled, tasks=tasks, now=now()).result()
+
+
+def _at_once(
+    tx: Tx,
+    submission: Submission,
+    batch: list[NewTask],
+    now: float,
+    begun: Callable[[RunId], None],
+) -> Submitted:
+    submitted = submit.at_once(tx, submission, batch, now)
+    begun(submitted.run)
+    return submitted
 
 
 def _add(
-    store: Store, begun: Begun, batch: list[NewTask], start: int, last_number: int
+    store: Store, place: Begun, batch: list[NewTask], start: int, last_number: int
 ) -> Future[tuple[Filled, int]]:
-    return store.write(submit.add, begun, batch, first_position=start + 1, last_number=last_number)
+    return store.write(submit.add, place, batch, first_position=start + 1, last_number=last_number)
 
 
 class _Rows:
