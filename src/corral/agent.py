@@ -43,6 +43,8 @@ SHORT_S = 1.0  # ... so long while it was too little
 OUTPUT_CAP = 1 << 30  # bytes of a task's stdout, and of its stderr, unless its run says otherwise
 CAP_SLACK = 16 << 20  # bytes beyond the cap that a stream may hold between two looks
 REPORTS_BYTES = 768 * 1024  # of reports in one exchange (or one report, however long)
+TAIL_BYTES = 128 * 1024  # of what followed tasks write, in one request ...
+TAIL_S = 0.05  # ... and at most one in this time: results go first
 
 BACKOFF_FIRST_S = 0.01  # between tries to reach the master, doubled ...
 BACKOFF_LAST_S = 1.0  # ... up to this
@@ -90,6 +92,7 @@ TERM, CONT, STOP, KILL = (
     int(number) for number in (signal.SIGTERM, signal.SIGCONT, signal.SIGSTOP, signal.SIGKILL)
 )
 
+STREAMS = ("stdout", "stderr")
 EXCHANGE_LANES = (0, 1)
 FILE_LANE = 2
 
@@ -265,7 +268,7 @@ class Link:
         self.timeouts = {}  # part -> seconds, as the master has learned them by now
         self.fetching = OrderedDict()  # ticket -> lease that waits for shipped files
         self.queued = OrderedDict()  # ticket -> lease that the supervisor has
-        self.running = OrderedDict()  # ticket -> (pid, start time, begun, part)
+        self.running = OrderedDict()  # ticket -> (pid, start time, begun, slot, part)
         self.ended = OrderedDict()  # ticket -> record, until its report is answered
         self.ready = OrderedDict()  # ticket -> report as text: those of `ended` with files sent
         self.unsent = set()  # tickets of `ready` that no exchange has told yet
@@ -326,10 +329,10 @@ class Link:
         """Take a message of the supervisor."""
         if "table" in message and not self.met:
             self._meet(message["table"])
-        for ticket, pid, start, begun in message.get("started", ()):
+        for ticket, pid, start, begun, slot in message.get("started", ()):
             lease = self.queued.pop(ticket, None)
             if lease is not None:
-                self.running[ticket] = (pid, start, begun, lease["part"])
+                self.running[ticket] = (pid, start, begun, slot, lease["part"])
         self._take_ends(message.get("ended", ()))
         for ticket, digest, mode in message.get("altered", ()):
             self.present.discard((digest, mode))
@@ -439,7 +442,7 @@ class Link:
         if not limits:
             return max(0, self.slots - len(self.running) - len(waiting))
         room = dict(limits)
-        for _, _, _, key in self.running.values():
+        for *_, key in self.running.values():
             if key in room:
                 room[key] -= 1
         startable = 0
@@ -460,7 +463,7 @@ class Link:
         words["queued"] = list(self.fetching) + list(self.queued)
         words["running"] = [
             [ticket, round(max(0.0, now - begun), 3)]
-            for ticket, (_, _, begun, _) in self.running.items()
+            for ticket, (_, _, begun, *_) in self.running.items()
         ]
         words["ended"] = list(self.ended)
         words["load"] = self.processes.load()
@@ -582,7 +585,7 @@ class Link:
     def _forsake(self, now):
         """End the tasks of runs that would rather lose work than go on without a master."""
         due = None
-        for ticket, (_, _, _, part) in self.running.items():
+        for ticket, (*_, part) in self.running.items():
             after_s = self.parts.get(part, {}).get("stop_after_s")
             if after_s is None or ticket in self.killing:
                 continue
@@ -633,6 +636,7 @@ class Link:
         if timeouts != self.timeouts:
             self.timeouts = timeouts
             self._tell({"timeouts": timeouts})
+        self.courier.tail.wanted = {(t, n): at for t, n, at in reply.get("follow", ())}
         sent.fruitless = not (leases or any(fruits))
 
     def _is_new(self, lease):
@@ -660,7 +664,7 @@ class Link:
     def _drop_parts(self):
         used = {lease["part"] for lease in self.fetching.values()}
         used.update(lease["part"] for lease in self.queued.values())
-        used.update(part for _, _, _, part in self.running.values())
+        used.update(part for *_, part in self.running.values())
         for key in set(self.parts) - used:
             del self.parts[key]
 
@@ -854,8 +858,8 @@ class Link:
         self.parts.update(table["parts"])
         for lease in table["queued"]:
             self.queued[lease["ticket"]] = lease
-        for ticket, pid, start, begun, part in table["running"]:
-            self.running[ticket] = (pid, start, begun, part)
+        for ticket, *facts in table["running"]:
+            self.running[ticket] = facts
         self.stop = self.stop or table["stop"]
         self._take_ends(table["ended"])
         self._tell({"hold": False})
@@ -881,7 +885,7 @@ class Link:
         return self.mend_at
 
     def _leftovers(self):
-        pids = {pid: start for pid, start, _, _ in self.running.values()}
+        pids = {pid: start for pid, start, *_ in self.running.values()}
         for pid in self.processes.strays(()):
             pids[pid] = None
         return self.processes.tree(pids, "CORRAL_INCARNATION=" + self.config.incarnation)
@@ -896,7 +900,7 @@ class Link:
     def _started_at(self, ticket):
         """Give the wall time of a start, as near as it is known: the master must know of each."""
         now = self.clock.now()
-        _, _, begun, _ = self.running.get(ticket, (None, None, now, None))
+        _, _, begun, *_ = self.running.get(ticket, (None, None, now))
         return self.clock.wall() - (now - begun)
 
     def _start_supervisor(self, now):
@@ -919,8 +923,7 @@ def has_files(record):
     """Say whether an ended attempt has bytes that do not fit into its report."""
     report = record["report"]
     return bool(record.get("outputs")) or any(
-        "size" in report.get(name, ()) and "inline" not in report[name]
-        for name in ("stdout", "stderr")
+        "size" in report.get(name, ()) and "inline" not in report[name] for name in STREAMS
     )
 
 
@@ -937,6 +940,7 @@ class Courier:
         self.disk = disk
         self.fetches = OrderedDict()  # (digest, mode) -> Fetch
         self.uploads = OrderedDict()  # ticket -> Upload
+        self.tail = Tail(link, disk)
         self.current = None  # the job whose request is on its way
         self.wait_until = 0.0
         self.backoff_s = BACKOFF_FIRST_S
@@ -961,11 +965,15 @@ class Courier:
 
     def tick(self, now):
         """Take the next step: one request, or one piece hashed."""
-        if self.current is not None or self.link.gone or not (self.fetches or self.uploads):
+        jobs = self.fetches or self.uploads or self.tail.wanted
+        if self.current is not None or self.link.gone or not jobs:
             return None
         if now < self.wait_until:
             return self.wait_until
-        job = next(iter(self.fetches.values()), None) or next(iter(self.uploads.values()))
+        job = next(iter(self.fetches.values()), None) or self.tail.due(now)
+        job = job or next(iter(self.uploads.values()), None)
+        if job is None:
+            return self.tail.look_at
         try:
             wanted = job.step()
         except OSError as problem:
@@ -982,22 +990,13 @@ class Courier:
         return now
 
     def on_reply(self, status, body):
-        job = self._answered()
         self.backoff_s = BACKOFF_FIRST_S
-        try:
-            job.take(status, body)
-        except OSError as problem:
-            self._fail(job, problem)
+        self._end_step(lambda job: job.take(status, body))
 
     def on_refused(self, status):
         """The master will not have this (or has it not); its reasons are its own."""
-        job = self._answered()
-        try:
-            job.refuse(status)
-        except OSError as problem:
-            self._fail(job, problem)
-        self.wait_until = self.link.clock.now() + self.backoff_s
-        self.backoff_s = min(BACKOFF_LAST_S, self.backoff_s * 2)
+        self._end_step(lambda job: job.refuse(status))
+        self.on_closed(self.link.clock.now())
 
     def on_closed(self, now, backoff_s=0.0):
         """The connection broke: the same step again, after a pause."""
@@ -1006,9 +1005,12 @@ class Courier:
         self.wait_until = now + self.backoff_s
         self.backoff_s = min(BACKOFF_LAST_S, self.backoff_s * 2)
 
-    def _answered(self):
+    def _end_step(self, take):
         job, self.current = self.current, None
-        return job
+        try:
+            take(job)
+        except OSError as problem:
+            self._fail(job, problem)
 
     def _finish(self, job):
         if isinstance(job, Fetch):
@@ -1144,7 +1146,7 @@ class Upload:
     def report(self):
         """Give the report, with what the files turned out to be."""
         report = dict(self.record["report"])
-        for name in ("stdout", "stderr"):
+        for name in STREAMS:
             if "inline" not in report.get(name, {"inline": ""}):
                 del report[name]  # unless it could be sent
         files = []
@@ -1165,7 +1167,7 @@ class Upload:
         """List what is to be sent: large streams as 0 and 1, the declared outputs from 2."""
         report = self.record["report"]
         files = []
-        for n, name in enumerate(("stdout", "stderr")):
+        for n, name in enumerate(STREAMS):
             facts = report.get(name)
             if facts and "inline" not in facts:
                 path = self.disk.stream_path(self.ticket, name)
@@ -1187,6 +1189,56 @@ class Upload:
         if not data:
             raise OSError("it became shorter while it was read")
         return data
+
+
+class Tail:
+    """What followed tasks have written so far: a job without end, and no result."""
+
+    done = False
+
+    def __init__(self, link, disk):
+        self.link = link
+        self.disk = disk
+        self.wanted = {}  # (ticket, 0 or 1) -> bytes of that stream the master has
+        self.sent = None  # which of them went last
+        self.look_at = 0.0
+
+    def due(self, now):
+        if not self.wanted or now < self.look_at:
+            return None
+        self.look_at = now + TAIL_S
+        return self
+
+    def step(self):
+        """Give the next piece, of each stream in turn."""
+        for key, offset in list(self.wanted.items()):
+            self.wanted[key] = self.wanted.pop(key)
+            data = self._read(key[0], key[1], offset)
+            if data:
+                self.sent = key
+                return ("PUT", "/agent/v1/attempts/%s/tail/%d?offset=%d" % (*key, offset), data)
+        return None
+
+    def _read(self, ticket, n, offset):
+        """Read what is sure to be kept, and sure to be of this task: its process lives."""
+        if ticket not in self.link.running:
+            return b""
+        pid, start, _, slot, part = self.link.running[ticket]
+        kept = self.link.parts.get(part, {}).get("output_cap", OUTPUT_CAP) // 2
+        path = self.disk.stream_file(slot, STREAMS[n])
+        try:
+            data = self.disk.read(path, offset, max(0, min(TAIL_BYTES, kept - offset)))
+        except OSError:
+            return b""
+        return data if self.link.processes.start_time(pid) == start else b""
+
+    def take(self, status, body):
+        """Go on where the master is; 409: elsewhere, or it has no room yet."""
+        if self.sent in self.wanted:
+            self.wanted[self.sent] = json.loads(body.decode())["size"]
+
+    def refuse(self, status):
+        self.wanted = {}  # until the next reply
 
 
 # ---------------------------------------------------------------- the supervisor
@@ -1788,7 +1840,7 @@ class Supervisor:
             message = "cannot keep what the task wrote: %s" % (problem.strerror or problem)
             report.update(ended="failed", kind="env", message=readable(message))
             return
-        for name, data in zip(("stdout", "stderr"), streams):
+        for name, data in zip(STREAMS, streams):
             if isinstance(data, Cut):
                 said = "%s: %d of %d bytes left out" % (name, data.left_out, data.written)
                 report["message"] = "; ".join(filter(None, (report.get("message"), said)))
@@ -1822,7 +1874,7 @@ class Supervisor:
         message = {}
         started = [task for task in self.tasks.values() if not task.told]
         if started:
-            message["started"] = [self._describe(task)[:4] for task in started]
+            message["started"] = [self._describe(task)[:5] for task in started]
         if self.untold:
             message["ended"] = self.untold
             self.untold = []
@@ -1835,7 +1887,7 @@ class Supervisor:
     def _describe(self, task):
         task.told = True
         start = self.processes.start_time(task.pid)
-        return [task.ticket, task.pid, start, task.begun, task.lease["part"]]
+        return [task.ticket, task.pid, start, task.begun, task.slot, task.lease["part"]]
 
     def _send(self, message):
         if self.port is not None and message:
@@ -2113,7 +2165,7 @@ class Disk:
     For the link: ``next_generation``; the journal of unanswered ends (``journal`` reads it,
     ``write_journal`` appends, ``strike`` marks answered); ``started`` (tickets a dead supervisor
     may have started); the content store (``has store seal drop``); what tasks left (``outputs
-    stream_path read read_cut forget``); what running ones say of their ``progress``. For the
+    stream_path read read_cut forget``); ``progress`` and ``stream_file`` of running ones. For the
     supervisor: ``prepare`` a slot's folder, ``streams`` to give to its task, ``room`` and
     ``note_start`` before it starts, ``bound`` its streams while it runs, ``take_said`` and
     ``gather`` what it left, ``tidy`` a little.
@@ -2477,19 +2529,19 @@ class Disk:
         """Give the descriptors for a task's stdout and stderr; empty files."""
         return self._stream(slot, "stdout"), self._stream(slot, "stderr")
 
-    def _stream_file(self, slot, name):
+    def stream_file(self, slot, name):
         return self._slot(slot) + b"." + name.encode()
 
     def _stream(self, slot, name):
         file = self.files.get((slot, name))
         if file is None:
             flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
-            file = self.files[slot, name] = os.open(self._stream_file(slot, name), flags, 0o600)
+            file = self.files[slot, name] = os.open(self.stream_file(slot, name), flags, 0o600)
         return file
 
     def bound(self, slot, cap):
         """Free the disk of what a task wrote beyond ``cap``; give the size of its longer stream."""
-        return max(self._bound_stream(slot, name, cap) for name in ("stdout", "stderr"))
+        return max(self._bound_stream(slot, name, cap) for name in STREAMS)
 
     def _bound_stream(self, slot, name, cap):
         """Keep head and tail; where the file system knows no holes, the head and what comes after."""
@@ -2508,7 +2560,7 @@ class Disk:
         A stream longer than ``cap`` is a Cut. With ``keep_folder`` the task's folder goes to the
         spool too; else it is emptied.
         """
-        streams = [self._take_stream(slot, ticket, name, cap) for name in ("stdout", "stderr")]
+        streams = [self._take_stream(slot, ticket, name, cap) for name in STREAMS]
         path = self._slot(slot)
         if keep_folder:
             self.clean.pop(slot, None)
@@ -2554,7 +2606,7 @@ class Disk:
         if isinstance(kept, int) and kept > INLINE:
             os.close(self.files.pop((slot, name)))
             target = os.path.join(self._spool_of(ticket), name.encode())
-            os.rename(self._stream_file(slot, name), target)
+            os.rename(self.stream_file(slot, name), target)
             return cut or size
         data = cut or os.pread(file, size, 0)
         os.ftruncate(file, 0)

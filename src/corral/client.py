@@ -16,7 +16,7 @@ import msgspec
 from corral.engine import control, queries
 from corral.engine.control import Changed
 from corral.errors import CorralError, MasterError, NotFoundError
-from corral.model.asked import Change, Problem, Serve, Submit
+from corral.model.asked import Change, Follow, Followed, Problem, Serve, Submit
 from corral.model.run import Submitted
 from corral.protocol import user_token
 
@@ -111,6 +111,10 @@ class Client:
             return False
         self._ask(f"runs/{run}/collect", {}, dict)
         return True
+
+    def follow(self, asked: Follow) -> Followed:
+        """Have the living master give what a running attempt has written beyond the offsets."""
+        return self._ask("follow", asked, Followed)
 
     def _change_alone(self, verb: str, run: RunId, tasks: Sequence[TaskId] | None) -> Changed:
         store = self.store or self.folder.open_store()

@@ -6,6 +6,9 @@ The agent asks, the master answers; HTTP/1.1 over a unix socket in the agent's o
 - ``PUT /agent/v1/attempts/{ticket}/files/{n}?offset=``: bytes of one output file, `CHUNK` at the
   most; answered by `Received`. 409 with `Received` when ``offset`` is not where the part ends:
   go on from ``size``. Number 0 is stdout, 1 stderr, the declared files follow from 2.
+- ``PUT /agent/v1/attempts/{ticket}/tail/{n}?offset=``: what a running task that `Reply.follow` names
+  has written to stdout (0) or stderr (1), at most `TAIL` bytes; answered by `Received`. 409 with
+  `Received`: go on from ``size``, after a moment.
 - ``GET /agent/v1/blobs/{sha256}?offset=``: at most `CHUNK` bytes of a shipped file.
 
 Every request carries the headers ``corral-agent`` (the incarnation), ``corral-number`` (of the
@@ -24,6 +27,7 @@ import msgspec
 PROTOCOL = 1
 CHUNK = 1 << 20  # bytes; one piece of a file in a request or reply: bounds memory on both sides
 INLINE = 64 * 1024  # bytes; stdout or stderr up to this travels inside the report
+TAIL = 128 * 1024  # bytes; one piece of what a running task writes
 RESULT = 64 * 1024  # bytes of what a task writes to CORRAL_RESULT; more fails it (`output`)
 
 Number = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]  # what a database can hold
@@ -188,6 +192,9 @@ class Reply(Message, frozen=True, kw_only=True):
     answered: tuple[str, ...] = ()  # reports that are stored: forget them and their files
     timeouts: dict[str, float] = {}  # part -> seconds for each of its tasks, running ones too
     upload: tuple[str, ...] = ()  # their uploaded bytes do not match: send files and report again
+    follow: tuple[tuple[str, Number, Number], ...] = ()
+    """Ticket, 0 (stdout) or 1 (stderr), and the byte from which on somebody reads what a task writes
+    while it runs: sent as ``tail``. All that is followed stands in every reply."""
     stop: Literal["", "drain", "now"] = ""
     """drain: start nothing, return what is queued, say bye when nothing runs and all is answered.
     now: kill what runs, then the same."""

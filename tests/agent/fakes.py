@@ -82,6 +82,7 @@ class Disk:
         self.generation = 0
         self.starts: list[str] = []
         self.streams_of: dict[str, list[Any]] = {}  # ticket -> [stdout, stderr]
+        self.slots: dict[tuple[int, str], bytes] = {}  # (slot, "stdout"|"stderr") -> its file
         self.absent: set[str] = set()  # digests
         self.full = False
         self.free = 1 << 40  # bytes
@@ -155,6 +156,15 @@ class Disk:
     def progress(self, ticket: str) -> str:
         return self.progresses.get(ticket, "")
 
+    def stream_path(self, ticket: str, name: str) -> tuple[int, str]:
+        return 0, "spool"
+
+    def stream_file(self, slot: int, name: str) -> tuple[int, str]:
+        return slot, name
+
+    def read(self, path: tuple[int, str], offset: int, size: int) -> bytes:
+        return self.slots.get(path, b"")[offset : offset + size]
+
     def tidy(self) -> bool:
         return False
 
@@ -173,6 +183,7 @@ class Processes:
     orphans: dict[int, tuple[str, int | None, Any]] = field(default_factory=dict)
     cannot: agent.CannotStart | None = None
     weights: dict[int, int] = field(default_factory=dict)  # bytes of a task's tree by its pid
+    starts: dict[int, int] = field(default_factory=dict)  # pid -> start time, where it is not 5
     kills: int = 0  # by a kernel that was out of memory
     peers: list[Port] = field(default_factory=list)
 
@@ -206,7 +217,7 @@ class Processes:
                 self.alive.discard(pid)
 
     def start_time(self, pid: int) -> int:
-        return 5
+        return self.starts.get(pid, 5)
 
     def weigh(self, tasks: dict[int, tuple[str, int]]) -> dict[int, int]:
         return {pid: self.weights.get(pid, 0) for pid in tasks}

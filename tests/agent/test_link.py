@@ -12,6 +12,7 @@ from tests.agent import fakes
 from tests.agent.fakes import PART, Request, ended, lease
 from tests.agent.support import agent
 
+SLOT = 1
 TABLE = {"slots": 2, "stop": "", "short": "", "parts": {}, "queued": [], "running": [], "ended": []}
 
 
@@ -113,7 +114,7 @@ def test_facts_are_repeated_until_an_answer_counts(world: World) -> None:
 
 def test_every_message_decodes_as_the_protocol_says(world: World) -> None:
     world.queue(3)
-    world.hear(started=[["t0", 101, 5, world.clock.time]])
+    world.hear(started=[["t0", 101, 5, world.clock.time, SLOT]])
     world.tick(1.5)
     world.hear(ended=[ended(1, stdout={"size": 1, "inline": "eA=="})])
     exchange = msgspec.json.decode(world.last.body, type=protocol.Exchange)
@@ -302,7 +303,7 @@ def test_deep_queue_is_told_of_in_longer_steps(world: World) -> None:
 
 def test_report_is_told_at_once_when_the_queue_runs_dry(world: World) -> None:
     world.queue(3)
-    world.hear(started=[["t0", 101, 5, 0.0], ["t1", 102, 5, 0.0]])
+    world.hear(started=[["t0", 101, 5, 0.0, SLOT], ["t1", 102, 5, 0.0, SLOT]])
     world.tick(0.001)
     world.hear(ended=[ended(0)])
     assert [r["ticket"] for r in world.last.said["reports"]] == ["t0"]
@@ -346,7 +347,7 @@ def test_lease_is_given_back_only_if_it_has_not_started(world: World) -> None:
     world.disk.absent = {"ab"}
     leases = [lease(0), lease(1), lease(2, inputs=[missing])]
     world.answer(world.last, parts={"p": PART}, leases=leases, hold_s=0.1)
-    world.hear(started=[["t0", 101, 5, 0.0]])
+    world.hear(started=[["t0", 101, 5, 0.0, SLOT]])
     world.tick(0.1)
     world.answer(world.last, back=["t0", "t1", "t2", "unknown"])
     assert world.port.said("back") == [["t1"]]
@@ -427,7 +428,7 @@ def test_master_that_comes_back_releases_the_hold(world: World) -> None:
 
 def test_running_task_keeps_it_alive_without_a_master(world: World) -> None:
     world.queue(1)
-    world.hear(started=[["t0", 101, 5, 0.0]])
+    world.hear(started=[["t0", 101, 5, 0.0, SLOT]])
     for _ in range(700):
         if world.last.lane in world.link.flights:
             world.link.on_closed(world.last.lane)
@@ -442,7 +443,7 @@ def test_a_run_that_asked_for_it_is_ended_when_no_master_comes(world: World) -> 
     part = PART | {"stop_after_s": 100.0}
     leases = [lease(0), lease(1, part="q")]
     world.answer(world.last, parts={"p": part, "q": PART}, leases=leases)
-    world.hear(started=[[f"t{n}", 101 + n, 5, world.clock.time] for n in (0, 1)])
+    world.hear(started=[[f"t{n}", 101 + n, 5, world.clock.time, SLOT] for n in (0, 1)])
     lost_at = world.clock.time
     while not world.port.said("kill"):
         for lane in list(world.link.flights):
@@ -525,7 +526,7 @@ def test_collecting_life_reports_the_journal_and_goes() -> None:
 
 def test_dead_supervisors_started_tasks_are_returned_and_the_queue_goes_on(world: World) -> None:
     world.queue(4)
-    world.hear(started=[["t0", 101, 5, 0.0]])
+    world.hear(started=[["t0", 101, 5, 0.0, SLOT]])
     world.processes.alive = {101}
     world.disk.starts = ["t0", "t1"]  # t1 was started and not told
     world.link.on_port_closed()
@@ -541,7 +542,7 @@ def test_dead_supervisors_started_tasks_are_returned_and_the_queue_goes_on(world
 
 def test_new_supervisor_waits_until_the_old_ones_tasks_are_dead(world: World) -> None:
     world.queue(1)
-    world.hear(started=[["t0", 101, 5, 0.0]])
+    world.hear(started=[["t0", 101, 5, 0.0, SLOT]])
     world.processes.alive = world.processes.stubborn = {101}
     world.link.on_port_closed()
     world.tick(agent.UNCLEAN_S - 0.5)
@@ -554,7 +555,7 @@ def test_new_supervisor_waits_until_the_old_ones_tasks_are_dead(world: World) ->
 
 def test_link_that_was_stopped_as_it_killed_tries_for_as_long_as_any(world: World) -> None:
     world.queue(1)
-    world.hear(started=[["t0", 101, 5, 0.0]])
+    world.hear(started=[["t0", 101, 5, 0.0, SLOT]])
     world.processes.alive = world.processes.stubborn = {101}
     world.link.on_port_closed()
     world.tick()
@@ -591,7 +592,7 @@ def test_progress_is_told_until_an_answer_counts_and_then_only_when_it_changes(
     world: World,
 ) -> None:
     world.queue(2)
-    world.hear(started=[["t0", 101, 5, world.clock.time]])
+    world.hear(started=[["t0", 101, 5, world.clock.time, SLOT]])
     world.disk.progresses["t0"] = "half"
     world.tick(2.0)
     assert world.last.said["progress"] == [["t0", "half"]]
@@ -608,7 +609,9 @@ def test_progress_is_told_until_an_answer_counts_and_then_only_when_it_changes(
 
 def test_progress_is_looked_for_once_a_second(world: World) -> None:
     world.queue(2)
-    world.hear(started=[["t0", 101, 5, world.clock.time], ["t1", 102, 5, world.clock.time]])
+    world.hear(
+        started=[["t0", 101, 5, world.clock.time, SLOT], ["t1", 102, 5, world.clock.time, SLOT]]
+    )
     world.disk.progresses["t0"] = "half"
     world.tick(agent.PROGRESS_S + 0.1)
     world.hear(ended=[ended(1)])

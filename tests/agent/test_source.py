@@ -44,11 +44,13 @@ def test_runs_on_python_3_6_by_its_syntax_and_library() -> None:
 
 
 def test_shares_its_constants_and_signature_with_the_protocol() -> None:
-    assert (agent.PROTOCOL, agent.CHUNK, agent.INLINE, agent.RESULT_BYTES) == (
+    own = (agent.PROTOCOL, agent.CHUNK, agent.INLINE, agent.RESULT_BYTES, agent.TAIL_BYTES)
+    assert own == (
         protocol.PROTOCOL,
         protocol.CHUNK,
         protocol.INLINE,
         protocol.RESULT,
+        protocol.TAIL,
     )
     given = ("request", "PUT", "/a/ü?x=1", 7, b"body")
     assert agent.signature(b"key", *given) == protocol.signature(b"key", *given)

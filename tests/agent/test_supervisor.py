@@ -115,7 +115,7 @@ def test_last_end_is_told_at_once(world: World) -> None:
 def test_running_tasks_are_told_within_a_moment(world: World) -> None:
     world.lease(1)
     world.tick(agent.TELL_S)
-    assert world.port.said("started") == [[["t1", 101, 5, 1000.0]]]
+    assert world.port.said("started") == [[["t1", 101, 5, 1000.0, 0]]]
 
 
 def test_ticket_leased_twice_starts_once(world: World) -> None:

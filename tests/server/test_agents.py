@@ -15,7 +15,7 @@ from corral.engine import queries, upkeep
 from corral.fleet.base import Doors
 from corral.ids import Incarnation
 from corral.master.master import Master
-from corral.protocol import PROTOCOL, Exchange, agent_key, signature
+from corral.protocol import PROTOCOL, TAIL, Exchange, agent_key, signature
 from corral.server.agents import BODY, AgentChannel
 from corral.store.folder import StateFolder
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EXCHANGE = "/agent/v1/exchange"
+TICKET = "1-1-1-1"
+TAIL_OF = f"/agent/v1/attempts/{TICKET}/tail"
 
 
 def nowhere(*_: object) -> Any:
@@ -157,8 +159,44 @@ def test_a_file_of_a_ticket_that_is_not_its_own_is_refused_at_any_offset(door: D
 
 
 @pytest.mark.parametrize(
+    ("agent", "body", "offset", "status", "why"),
+    [
+        ("a1", b"x", b"0", 403, "not a ticket of this agent"),  # nobody was given it
+        ("a2", b"x", b"3", 403, "not a ticket of this agent"),  # a1 is followed
+        ("a1", bytes(TAIL + 1), b"0", 413, f"more than {TAIL} bytes in one piece"),
+        ("a1", b"x", b"-1", 400, "not understood: -1 is no place in a stream"),
+        ("a1", b"x", b"x", 400, "not understood: "),
+        ("a1", b"x", b"9" * 5000, 400, "not understood: "),
+    ],
+    ids=["nobody's", "another's", "too large", "negative", "no number", "absurd"],
+)
+def test_a_hostile_tail_is_refused_and_on_record(
+    door: Door, agent: str, body: bytes, offset: bytes, status: int, why: str
+) -> None:
+    if agent == "a2":
+        door.master.exchanges.tails.ask(TICKET, Incarnation("a1"), (3, None))
+    asked = door.ask("PUT", f"{TAIL_OF}/0", body, agent=agent, query=b"offset=" + offset)
+    assert asked[0] == status
+    [refused] = door.refusals()
+    assert refused.startswith(f"agent {agent!r}: {status}: {why}")
+
+
+def test_a_tail_is_taken_where_its_reader_is_and_nowhere_else(door: Door) -> None:
+    tails = door.master.exchanges.tails
+    tails.ask(TICKET, Incarnation("a1"), (3, None))
+    assert door.ask("PUT", f"{TAIL_OF}/0", b"def", query=b"offset=3") == (200, b'{"size":6}')
+    assert door.ask("PUT", f"{TAIL_OF}/0", b"xyz", query=b"offset=0") == (409, b'{"size":6}')
+    assert door.ask("PUT", f"{TAIL_OF}/1", b"xyz", query=b"offset=0") == (409, b'{"size":0}')
+    assert asyncio.run(tails.read(TICKET, (3, None), within_s=0)) == (b"def", b"")
+    assert door.refusals() == []
+
+
+@pytest.mark.parametrize(
     ("method", "path"),
     [
+        ("PUT", f"{TAIL_OF}/2"),
+        ("GET", f"{TAIL_OF}/0"),
+        ("PUT", f"{TAIL_OF}/0/"),
         ("GET", EXCHANGE),
         ("POST", "/agent/v1/exchange/"),
         ("GET", "/agent/v1/blobs/../../secret"),

@@ -10,11 +10,14 @@ import click
 
 from corral.cli import output
 from corral.cli.select import select
+from corral.cli.tail import TaskTail
 from corral.engine import queries
+from corral.errors import UsageError
 from corral.master.collector import RunSource
 from corral.results.content import Content
 
 if TYPE_CHECKING:
+    from corral.client import Client
     from corral.model.task import Captured, Result, Task
     from corral.store.base import Reader
     from corral.store.blobs import Blobs
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 @click.option("--stderr", "only", flag_value="stderr", help="Only what went to stderr.")
 @click.option("--of", metavar="FILE", help="A declared file in place of what was printed.")
 @click.option("--attempt", type=int, metavar="N", help="Of that attempt, also a rejected one.")
+@click.option("-f", "--follow", is_flag=True, help="Go on while the task runs, to its end.")
 @output.json_option
 def command(
     run: str,
@@ -35,15 +39,21 @@ def command(
     only: str | None,
     of: str | None,
     attempt: int | None,
+    follow: bool,
     as_json: bool,
 ) -> None:
     """Print what tasks of RUN wrote: stdout to stdout, stderr to stderr, in order.
 
     Of a failed task, what its latest attempt wrote. `corral logs 7` is task 7 of the last run,
-    `corral logs 7 --attempt 1` what its first attempt wrote, whatever became of it.
+    `corral logs 7 --attempt 1` what its first attempt wrote, whatever became of it. `corral logs 7 -f`
+    prints what task 7 writes while it runs, on whichever host, and ends when the task does.
     """
     run, which = output.run_then_tasks(run, which)
     client = output.client()
+    if follow:
+        _see_followable(of=of, attempt=attempt, as_json=as_json)
+        _follow(client, run, which, only=only)
+        return
     blobs = client.folder.blobs
     with client.reader() as reader:
         found = queries.find_run(reader, run)
@@ -67,6 +77,32 @@ def command(
         waiting = [task.number for task in tasks if task.state in ("waiting", "active")]
     if waiting and len(waiting) == len(tasks):
         output.talk(f"no output yet: task {waiting[0]} has not ended")
+
+
+def _see_followable(*, of: str | None, attempt: int | None, as_json: bool) -> None:
+    """Only what a task prints can be had while it runs, and of whichever attempt counts."""
+    given = {"--of": of is not None, "--attempt": attempt is not None, "--json": as_json}
+    for flag in (flag for flag, is_given in given.items() if is_given):
+        raise UsageError(f"-f and {flag} do not go together", hint=f"leave {flag}, or -f")
+
+
+def _follow(client: Client, run: str, which: tuple[str, ...], *, only: str | None) -> None:
+    with client.reader() as reader:
+        found = queries.find_run(reader, run)
+        tasks = select(reader, found, which)
+    if len(tasks) != 1:
+        raise UsageError(
+            f"-f follows one task, and these are {len(tasks)}",
+            hint=f"corral logs {found.name} 1 -f",
+        )
+    out, err = sys.stdout.buffer, sys.stderr.buffer
+    TaskTail(
+        client,
+        found,
+        tasks[0].number,
+        stdout=None if only == "stderr" else out,
+        stderr=None if only == "stdout" else out if only == "stderr" else err,
+    ).follow()
 
 
 def _left_by(reader: Reader, task: Task, attempt: int | None) -> Result:

@@ -14,6 +14,7 @@ import msgspec
 from corral.engine import exchange
 from corral.engine.parts import Parts
 from corral.ids import Incarnation, RunId
+from corral.master.tails import Tails
 from corral.protocol import Exchange, Refusal, Reply
 from corral.scheduler.lease import Silence
 
@@ -36,6 +37,7 @@ class Exchanges:
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self.parts = Parts()
+        self.tails = Tails(clock)
         self._store = store
         self._clock = clock
         self._held: dict[Incarnation, Held] = {}
@@ -98,7 +100,14 @@ class Exchanges:
     def close(self) -> None:
         """Answer whoever is held with nothing: the master ends."""
         self._closed = True
+        self.tails.close()
         self.wake()
+
+    def nudge(self, incarnation: Incarnation) -> None:
+        """Look again whether something can be said to one agent."""
+        held = self._held.get(incarnation)
+        if held is not None:
+            held.event.set()
 
     def wake(self) -> None:
         """Look again whether something can be said to those who are held."""
@@ -170,15 +179,15 @@ class Exchanges:
 
         A kill takes its time, and the agent hears of it again in every reply.
         """
-        told = frozenset(reply.kill + reply.drop + reply.back) | (
-            {f"stop:{reply.stop}"} if reply.stop else frozenset()
-        )
+        told = frozenset(reply.kill + reply.drop + reply.back) | self.tails.words(incarnation)
+        if reply.stop:
+            told |= {f"stop:{reply.stop}"}
         news = told - self._told.get(incarnation, frozenset())
         self._told[incarnation] = told
         return bool(news or reply.leases or reply.answered or reply.upload)
 
     def _dress(self, reply: Reply, incarnation: Incarnation) -> Reply:
-        """Add what is not in the database: who is to stop, and environments lent by callers."""
+        """Add what is not in the database: who is to stop, what is followed, environments lent."""
         parts = reply.parts
         if incarnation in self._here:
             parts = {
@@ -188,9 +197,10 @@ class Exchanges:
                 for key, part in reply.parts.items()
             }
         stop = self._stop.get(incarnation, "")
-        if stop == reply.stop and parts == reply.parts:
+        follow = self.tails.wanted(incarnation)
+        if stop == reply.stop and parts == reply.parts and not follow:
             return reply
-        return msgspec.structs.replace(reply, parts=parts, stop=stop)
+        return msgspec.structs.replace(reply, parts=parts, stop=stop, follow=follow)
 
 
 class Held:

@@ -16,6 +16,7 @@ from corral.master.farm import Farm
 from corral.master.judges import Judges
 from corral.master.limits import LimitKeeper
 from corral.master.submission import carry_out
+from corral.model.asked import Followed
 from corral.results.collect import Refresher
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from corral.engine.control import Changed
     from corral.fleet.base import Doors
     from corral.ids import TaskId
+    from corral.model.asked import Follow
     from corral.model.host import RunHost
     from corral.model.run import Run, Submission, Submitted
     from corral.results.collect import Collected
@@ -36,6 +38,7 @@ T = TypeVar("T")
 Ending = tuple[int, str]  # a run, and what it came to: another ending is another one
 
 REFRESH_LOOK_S = 1.0  # between looks whether some results folder is due
+FOLLOW_S = 1.0  # between looks of a follower whether the task has ended
 AT_REST = frozenset({"done", "halted", "paused", "cancelled"})
 
 
@@ -212,6 +215,22 @@ class Master:
                 for number, _, detached in reader.rows("runs_busy")
                 if number != but
             ]
+
+    async def follow(self, asked: Follow) -> Followed:
+        """Give what a running attempt has written beyond the offsets, when there is more.
+
+        Raises:
+            StateError: Too many tasks are followed already.
+        """
+        with self.store.reader() as reader:
+            holder = reader.value("ticket_holder", asked.ticket)
+        if holder is None:
+            return Followed()  # it has ended: its result says all
+        tails = self.exchanges.tails
+        if tails.ask(asked.ticket, holder, asked.offsets):
+            self.exchanges.nudge(holder)
+        out, err = await tails.read(asked.ticket, asked.offsets, within_s=FOLLOW_S)
+        return Followed(stdout=out, stderr=err)
 
     async def end_now(self) -> None:
         """Kill whatever runs and see the agents gone."""

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import msgspec
+
 from corral.model.base import Frozen
 from corral.model.run import Submission
+
+Offset = Annotated[int, msgspec.Meta(ge=0)]  # bytes
+Offsets = tuple[Offset | None, Offset | None]  # in stdout and stderr; None: not that one
 
 
 class Submit(Frozen, frozen=True, kw_only=True):
@@ -23,6 +30,20 @@ class Serve(Frozen, frozen=True, kw_only=True):
     """See to it that a run which may go on has agents."""
 
     environment: dict[str, str]
+
+
+class Follow(Frozen, frozen=True, kw_only=True):
+    """Read on in what a running attempt writes; answered with `Followed` when there is more."""
+
+    ticket: str
+    offsets: Offsets
+
+
+class Followed(Frozen, frozen=True, kw_only=True):
+    """What has come beyond the offsets; nothing of both after a while without news."""
+
+    stdout: bytes = b""
+    stderr: bytes = b""
 
 
 class Collected(Frozen, frozen=True, kw_only=True):

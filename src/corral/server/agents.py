@@ -14,7 +14,7 @@ import msgspec
 from corral.engine import upkeep
 from corral.errors import StoreError
 from corral.ids import Incarnation
-from corral.protocol import CHUNK, Exchange, Received, Refusal, Reply, agent_key, signature
+from corral.protocol import CHUNK, TAIL, Exchange, Received, Refusal, Reply, agent_key, signature
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -31,6 +31,7 @@ NUMBER_DIGITS = 20
 NO_ROOM = 507  # the agent keeps the file and tries again
 RECORDED = 1000  # refusals of one master; more would only fill the disk of who is attacked
 _FILE = re.compile(r"/agent/v1/attempts/([\w-]+)/files/(\d+)")
+_TAIL = re.compile(r"/agent/v1/attempts/([\w-]+)/tail/([01])")
 _BLOB = re.compile(r"/agent/v1/blobs/([0-9a-f]{64})")
 
 
@@ -97,6 +98,9 @@ class AgentChannel:
             if method == "PUT" and (match := _FILE.fullmatch(path)):
                 offset = int(parse_qs(query).get("offset", ["0"])[0])
                 return await self._take_file(incarnation, match[1], int(match[2]), offset, body)
+            if method == "PUT" and (match := _TAIL.fullmatch(path)):
+                offset = int(parse_qs(query).get("offset", ["0"])[0])
+                return await self._take_tail(incarnation, match[1], int(match[2]), offset, body)
             if method == "GET" and (match := _BLOB.fullmatch(path)):
                 offset = int(parse_qs(query).get("offset", ["0"])[0])
                 return await asyncio.to_thread(self._give_blob, match[1], offset)
@@ -163,12 +167,33 @@ class AgentChannel:
         """Keep a piece; minus the size where the part ends elsewhere, None for a foreign ticket."""
         blobs = self._master.blobs
         if self._senders.get(ticket) != incarnation:
-            with self._master.store.reader() as reader:
-                if reader.value("ticket_holder", ticket) != Incarnation(incarnation):
-                    return None
+            if not self._holds(incarnation, ticket):
+                return None
             self._senders[ticket] = incarnation
         size = blobs.append(ticket, n, offset, body)
         return size if size is not None else -blobs.part_size(ticket, n)
+
+    def _holds(self, incarnation: str, ticket: str) -> bool:
+        """Say whether an attempt was given to this agent, and its report is still to come."""
+        with self._master.store.reader() as reader:
+            return bool(reader.value("ticket_holder", ticket) == Incarnation(incarnation))
+
+    async def _take_tail(
+        self, incarnation: str, ticket: str, n: int, offset: int, body: bytes
+    ) -> Answer:
+        """Pass on what a running task writes; nothing of it is kept, and nothing believed."""
+        if len(body) > TAIL:
+            return _refuse(413, f"more than {TAIL} bytes in one piece")
+        if offset < 0:
+            return _refuse(400, f"not understood: {offset} is no place in a stream")
+        tails = self._master.exchanges.tails
+        holder = Incarnation(incarnation)
+        if not tails.follows(ticket, holder) and not await asyncio.to_thread(
+            self._holds, incarnation, ticket
+        ):
+            return _refuse(403, "not a ticket of this agent")
+        taken, end = tails.take(ticket, holder, n, offset=offset, data=body)
+        return Answer(200 if taken else 409, msgspec.json.encode(Received(size=end)))
 
     def _give_blob(self, sha256: str, offset: int) -> Answer:
         try:

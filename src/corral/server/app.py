@@ -41,6 +41,7 @@ def routes(master: Master) -> Starlette:
     app = Starlette(
         routes=[
             Route("/api/v1/runs", rest.submit, methods=["POST"]),
+            Route("/api/v1/follow", rest.follow, methods=["POST"]),
             Route("/api/v1/runs/{run:int}/serve", rest.serve_run, methods=["POST"]),
             Route("/api/v1/runs/{run:int}/collect", rest.collect, methods=["POST"]),
             Route("/api/v1/runs/{run:int}/{verb}", rest.change, methods=["POST"]),

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from corral.engine.control import RUN_VERBS, TASK_VERBS
 from corral.errors import CorralError, NotFoundError, StateError, UsageError
 from corral.ids import RunId, TaskId
-from corral.model.asked import Change, Collected, Problem, Serve, Submit
+from corral.model.asked import Change, Collected, Follow, Problem, Serve, Submit
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -51,6 +51,12 @@ async def collect(request: Request) -> Response:
     """Bring a run's results folder up to date; answered when it is."""
     collected = await master_of(request).collect(_run(request))
     return _json(Collected(done=collected.done, missing=collected.missing))
+
+
+async def follow(request: Request) -> Response:
+    """Read on in what a running attempt writes; answered when there is more, or after a while."""
+    asked = msgspec.json.decode(await request.body(), type=Follow)
+    return _json(await master_of(request).follow(asked))
 
 
 async def problem(request: Request, error: Exception) -> Response:
