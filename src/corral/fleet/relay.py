@@ -41,6 +41,8 @@ class Login(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         self.answer: asyncio.Future[dict[str, Any] | None] = loop.create_future()
         """What the agent's program says; None if the login ended before it did."""
+        self.let_in: asyncio.Future[None] = loop.create_future()
+        """Done once our command runs on the host, or the login ended before."""
         self.over = asyncio.Event()  # the login has closed its end
         self.reached = False  # our command runs there
         self.old_pythons: str | None = None  # no Python will do; those that are too old
@@ -48,20 +50,12 @@ class Login(asyncio.Protocol):
         self._payload = payload
         self._connect = connect
         self._committed = committed
-        self._on_reached: Callable[[], None] | None = None
         self._inbox = bytearray()
         self._streams: dict[int, Stream] = {}
         self._opened = 0  # the newest stream's number
         self._turns: deque[Stream] = deque()  # streams that have something to send
         self._transport: asyncio.Transport | None = None
         self._blocked = False
-
-    def when_reached(self, call: Callable[[], None]) -> None:
-        """Call once our command runs on the host."""
-        if self.reached:
-            call()
-        else:
-            self._on_reached = call
 
     # ---------------------------------------------------------------- asyncio.Protocol
 
@@ -83,6 +77,7 @@ class Login(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self._ignore(self._inbox)
+        self._pass_in()
         self._finish(None)
         for stream in list(self._streams.values()):
             stream.lose()
@@ -97,6 +92,10 @@ class Login(asyncio.Protocol):
         self._pump()
 
     # ---------------------------------------------------------------- the first words
+
+    def _pass_in(self) -> None:
+        if not self.let_in.done():
+            self.let_in.set_result(None)
 
     def _read_lines(self) -> None:
         """Take the lines that come before the frames; of one that never ends, the end is kept."""
@@ -115,8 +114,7 @@ class Login(asyncio.Protocol):
         elif line.endswith(bootstrap.SHELL) and not self.reached:
             self.reached = True
             self._committed()
-            if self._on_reached is not None:
-                self._on_reached()
+            self._pass_in()
             self._write(self._payload.whole())
         elif line.startswith(bootstrap.NO_PYTHON) and self.reached:
             self.old_pythons = line[len(bootstrap.NO_PYTHON) :].decode(errors="replace").strip()

@@ -13,7 +13,7 @@ import shlex
 import signal
 import socket
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from corral.fleet.base import Doors
     from corral.fleet.gate import Gates
     from corral.model.host import HostSpec
+
+F = TypeVar("F")
 
 SSH = "ssh"
 OPTIONS = (
@@ -100,19 +102,32 @@ class SshLauncher:
     async def _login(
         self, verb: str, payload: Payload, committed: Callable[[], None], *, carries: bool
     ) -> AsyncGenerator[tuple[_Process, Login]]:
-        """Log in, as one of few at once; at the end ssh is gone unless it is to be kept."""
+        """Log in, as one of few at once; at the end ssh is gone unless it is to be kept.
+
+        Raises:
+            LaunchError: There is no such program, or the login takes too long.
+        """
         connect = self._doors.connect if carries else None
         login = Login(payload, connect=connect, committed=committed)
         words = [*self._ssh, *OPTIONS, *_destination(self._spec)]
         command = bootstrap.command(self._spec.python, verb)
-        async with self._gates.enter(self._spec, self._ssh):
-            process = await _Process.start([*words, command], login, self._spec.name)
-            try:
-                yield process, login
-            finally:
-                if not process.kept:
-                    login.close()
-                    await process.end(GOODBYE_S if login.reached else 0.0)
+        process: _Process | None = None
+        try:
+            async with self._gates.enter(self._spec, self._ssh):
+                process = await _Process.start([*words, command], login, self._spec.name)
+                await self._within(LOGIN_S, login.let_in, login)
+            yield process, login
+        finally:
+            if process is not None and not process.kept:
+                login.close()
+                await process.end(GOODBYE_S if login.reached else 0.0)
+
+    async def _within(self, seconds: float, what: asyncio.Future[F], login: Login) -> F:
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(what)
+        except TimeoutError:
+            raise self._silent(login) from None
 
     async def _answer(self, process: _Process, login: Login) -> dict[str, Any]:
         """Wait for what the agent's program says.
@@ -120,12 +135,7 @@ class SshLauncher:
         Raises:
             LaunchError: It says why it cannot, or nothing.
         """
-        try:
-            async with asyncio.timeout(LOGIN_S) as patience:
-                login.when_reached(lambda: patience.reschedule(_now() + ANSWER_S))
-                said = await asyncio.shield(login.answer)
-        except TimeoutError:
-            raise self._silent(login) from None
+        said = await self._within(ANSWER_S, login.answer, login)
         if said is None:
             raise await self._ended(process, login)
         if "error" in said:
@@ -257,10 +267,6 @@ def _destination(spec: HostSpec) -> list[str]:
     words = [] if spec.port is None else ["-p", str(spec.port)]
     words += [] if spec.user is None else ["-l", spec.user]
     return [*words, "--", spec.host or spec.name]
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def _nothing() -> None:
