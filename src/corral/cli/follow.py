@@ -142,7 +142,7 @@ def _as_master(folder: StateFolder, wish: Wish, told: list[Submitted]) -> tuple[
         return ended
 
     try:
-        return asyncio.run(_unwrapped(serve(folder, store, job)))
+        return asyncio.run(unwrapped(serve(folder, store, job)))
     finally:
         store.close()
 
@@ -152,7 +152,7 @@ def _as_follower(folder: StateFolder, wish: Wish, told: list[Submitted]) -> tupl
     client = Client(folder)
     try:
         follower = _Follower(folder, _Beside(client), wish, told)
-        return asyncio.run(_unwrapped(follower.see_through()))
+        return asyncio.run(unwrapped(follower.see_through()))
     finally:
         client.close()
         mark.close()
@@ -199,7 +199,7 @@ def start_detached(folder: StateFolder) -> None:
         )
 
 
-async def _unwrapped(going: Awaitable[tuple[int, RunId]]) -> tuple[int, RunId]:
+async def unwrapped(going: Awaitable[T]) -> T:
     """Take one error of ours out of the group that a task group makes of it."""
     try:
         return await going

@@ -17,7 +17,7 @@ from corral.protocol import Facts
 from corral.units import show_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from corral.fleet.survey import Answered
 
@@ -50,17 +50,34 @@ def show(answers: Sequence[Answered]) -> None:
             ],
         )  # fmt: skip
     for names, text in failures(answers):
-        said, _, hint = text.partition("\n")
-        click.echo(f"{names}: {plain(said)}" + (f"\n  try: {plain(hint)}" if hint else ""))
+        tell(names, text)
+
+
+def tell(names: str, text: str) -> None:
+    """Print what is wrong with hosts, and the way out, which is the last line if there are several."""
+    *said, hint = text.split("\n") if "\n" in text else (text, "")
+    click.echo(f"{names}: " + "\n  ".join(plain(line) for line in said))
+    if hint:
+        click.echo(f"  try: {plain(hint)}")
 
 
 def failures(answers: Sequence[Answered]) -> list[tuple[str, str]]:
     """Give the hosts that could not be asked, those with the same reason together."""
+    return together(
+        (
+            answer.spec.name,
+            answer.error.message + (f"\n{answer.error.hint}" if answer.error.hint else ""),
+        )
+        for answer in answers
+        if answer.error is not None
+    )
+
+
+def together(said: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Fold hosts of which the same is said, but for their names."""
     alike: dict[str, list[str]] = {}
-    for answer in answers:
-        if answer.error is not None:
-            text = answer.error.message + (f"\n{answer.error.hint}" if answer.error.hint else "")
-            alike.setdefault(plain_reason(answer.spec.name, text), []).append(answer.spec.name)
+    for name, text in said:
+        alike.setdefault(plain_reason(name, text), []).append(name)
     found = [(hostset.fold(names), text) for text, names in alike.items()]
     return [(names, text.replace(ANYONE, names)) for names, text in found]
 

@@ -18,6 +18,7 @@ from corral.errors import CorralError, UsageError
 VERBS = {
     "init": "Write a run file to begin with, or one that repeats a run.",
     "check": "Say what a run file means, or all that is wrong with it.",
+    "test": "Try one task of a job on every host, and leave nothing.",
     "run": "Run one program with many settings.",
     "resume": "Go on with a run, and follow it to its end.",
     "attach": "Follow a run that is under way.",

@@ -60,6 +60,11 @@ def preview(
             click.echo(_text(renderer, row, index, name))
 
 
+def first_command(name: str, command: Command) -> str:
+    """Give the first task's command, as a person would type it."""
+    return _command(command, Sweep.of(command), 0, name)
+
+
 def _lines(name: str, parsed: Parsed, sweep: Sweep, ships: Sequence[tuple[str, int]]) -> list[str]:
     command = parsed.command
     lines = [f"{name}: {_how_many(command, len(sweep))}"]

@@ -26,6 +26,7 @@ from corral.model.run import EXIT_MEANINGS, ExitMeaning, Options, Submission
 from corral.store.folder import StateFolder
 from corral.units import seconds
 from corral.work import identity, limits, runfile
+from corral.work.command import Parsed
 from corral.work.runfile import RunFile
 from corral.work.sources import Source, split
 from corral.work.sweep import Sweep
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from corral.cli.hostflags import HostFlags
     from corral.model.host import HostSpec
-    from corral.work.command import Parsed
 
 F = TypeVar("F", bound=Frozen)
 
@@ -57,6 +57,14 @@ class Asked(Frozen, frozen=True, kw_only=True):
     lost_after: str | None
     add_env: dict[str, str]
     fresh: bool
+
+
+class Job(Frozen, frozen=True, kw_only=True):
+    """A command as it was understood, with the files here that it ships."""
+
+    asked: Asked
+    parsed: Parsed
+    ship: tuple[str, ...]
 
 
 @output.verb("run", options_anywhere=False, optional={"--shuffle": str(runfile.SHUFFLE)})
@@ -190,31 +198,18 @@ def command(
     here = output.here()
     folder = RealFolder(here)
     hosts = selected(flags) or (LOCAL_SPEC,)
-    asked = _asked(words, folder, given, fresh=fresh)
-    if asked.file.stdin is not None:
-        folder.stdin = asked.file.stdin.encode()
-    parsed = _understood(asked, folder)
-    if folder.stdin is not None:
-        asked = _replace(asked, {"file": _replace(asked.file, {"stdin": folder.stdin.decode()})})
-    parsed = _with_checks(parsed, asked.file, folder)
-    ship = list(dict.fromkeys((*parsed.ship, *folder.pushed(asked.file.push))))
-    if asked.file.here:
-        ship = []
-    shipping.refuse_doubles(parsed.command, ship)
-    tasks = _count(parsed)
+    job = read_job(words, folder, given, fresh=fresh)
+    tasks = _count(job.parsed)
+    ships = shipping.sizes(job.ship, here)
     if dry_run:
-        preview(
-            asked.name, parsed, shipping.sizes(ship, here), hosts, everything=True, as_json=as_json
-        )
+        preview(job.asked.name, job.parsed, ships, hosts, everything=True, as_json=as_json)
         return
     if not quiet:
-        preview(
-            asked.name, parsed, shipping.sizes(ship, here), hosts, everything=False, as_json=False
-        )
+        preview(job.asked.name, job.parsed, ships, hosts, everything=False, as_json=False)
     if tasks > ASK_ABOVE and sys.stdin.isatty() and not output.ask(f"{tasks} tasks?", yes=yes):
         raise UsageError("not started", hint="corral run --yes does not ask")
     state = StateFolder.find_or_make(here)
-    submission = _submission(asked, parsed, ship, state, here, hosts=hosts, detach=detach)
+    submission = to_submit(job, state, here, hosts=hosts, detach=detach)
     if detach:
         _detach(state, submission, as_json=as_json, quiet=quiet)
         return
@@ -222,6 +217,28 @@ def command(
     code, run = follow(state, Wish(submission=submission, quiet=quiet, stream=printer))
     streamed = printer is not None
     ctx.exit(ending.tell(state, run, code, quiet=quiet, as_json=as_json, streamed=streamed))
+
+
+def read_job(
+    words: Sequence[str], folder: RealFolder, given: Mapping[str, object], *, fresh: bool = False
+) -> Job:
+    """Understand what was typed, and find what it ships.
+
+    Raises:
+        UsageError: It cannot be meant.
+    """
+    asked = _asked(words, folder, given, fresh=fresh)
+    if asked.file.stdin is not None:
+        folder.stdin = asked.file.stdin.encode()
+    parsed = _understood(asked, folder)
+    if folder.stdin is not None:
+        asked = _replace(asked, {"file": _replace(asked.file, {"stdin": folder.stdin.decode()})})
+    parsed = _with_checks(parsed, asked.file, folder)
+    ship = tuple(dict.fromkeys((*parsed.ship, *folder.pushed(asked.file.push))))
+    if asked.file.here:
+        ship = ()
+    shipping.refuse_doubles(parsed.command, ship)
+    return Job(asked=asked, parsed=parsed, ship=ship)
 
 
 def _with_checks(parsed: Parsed, file: RunFile, folder: RealFolder) -> Parsed:
@@ -459,16 +476,11 @@ def _environment(pairs: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _submission(
-    asked: Asked,
-    parsed: Parsed,
-    ship: Sequence[str],
-    state: StateFolder,
-    here: Path,
-    *,
-    hosts: tuple[HostSpec, ...],
-    detach: bool,
+def to_submit(
+    job: Job, state: StateFolder, here: Path, *, hosts: tuple[HostSpec, ...], detach: bool = False
 ) -> Submission:
+    """Make of a job what a master takes in; what it ships is copied into the state folder."""
+    asked, parsed = job.asked, job.parsed
     file = asked.file
     out = here / file.out if file.out else here / "results" / asked.name
     return Submission(
@@ -479,7 +491,7 @@ def _submission(
         words=file.run,
         source=runfile.dump(file),
         command=parsed.command,
-        inputs=shipping.fixed(ship, here, state.blobs),
+        inputs=shipping.fixed(job.ship, here, state.blobs),
         value_inputs=shipping.of_values(parsed.command, here, state.blobs),
         options=Options(
             reps=file.reps,

@@ -70,9 +70,15 @@ class StateFolder:
         Raises:
             StoreError: It cannot be made.
         """
-        found = cls.find(start)
-        if found is not None:
-            return found
+        return cls.find(start) or cls.make(start)
+
+    @classmethod
+    def make(cls, start: Path) -> StateFolder:
+        """Make a state folder in ``start``, whatever stands above it.
+
+        Raises:
+            StoreError: It cannot be made.
+        """
         folder = cls(start / NAME)
         try:
             folder.path.mkdir(mode=0o700, exist_ok=True)
