@@ -236,9 +236,8 @@ class Sent:
 class Link:
     """Keep the master informed and the supervisor busy.
 
-    Events come in by ``on_reply``, ``on_closed``, ``on_port``, ``on_port_closed``,
-    ``on_terminate``; after each, ``tick`` does what is due. ``over`` is set at the end: "remove"
-    (nothing is left to tell) or "keep" (the folder waits for a collecting life).
+    ``over`` is set at the end: "remove" (nothing is left to tell) or "keep" (the folder waits for
+    a collecting life).
     """
 
     def __init__(self, config, clock, transport, disk, processes, port, facts):
@@ -437,23 +436,19 @@ class Link:
         """Count the slots that are free and have nothing queued for them."""
         if self.stop or self.short or self.port is None:
             return 0
+        room = {key: part["slots"] for key, part in self.parts.items() if part.get("slots")}
+        cpus = {key: part["cpus"] for key, part in self.parts.items() if part.get("cpus", 1) > 1}
         waiting = list(self.queued.values()) + list(self.fetching.values())
-        limits = {key: part["slots"] for key, part in self.parts.items() if part.get("slots")}
-        if not limits:
-            return max(0, self.slots - len(self.running) - len(waiting))
-        room = dict(limits)
-        for *_, key in self.running.values():
-            if key in room:
-                room[key] -= 1
-        startable = 0
-        for lease in waiting:
-            key = lease["part"]
-            if key not in room:
-                startable += 1
-            elif room[key] > 0:
-                room[key] -= 1
-                startable += 1
-        return max(0, self.slots - len(self.running) - startable)
+        free = self.slots
+        if not room and not cpus:
+            return max(0, free - len(self.running) - len(waiting))
+        keys = [running[-1] for running in self.running.values()]
+        for key in keys + [lease["part"] for lease in waiting]:
+            left = room.setdefault(key, self.slots)
+            if left > 0:
+                free -= cpus.get(key, 1)
+                room[key] = left - 1
+        return max(0, free)
 
     def _compose(self, now):
         self.number += 1
@@ -1259,6 +1254,9 @@ class Part:
         self.disk_floor = given.get("disk_floor", DISK_FLOOR)
         self.output_cap = given.get("output_cap", OUTPUT_CAP)
         self.slots = given.get("slots")
+        self.cpus = given.get("cpus", 1)  # slots that each task takes
+        self.needs = given.get("needs") or {}  # what else it takes, by name
+        self.has = given.get("has") or {}  # what of that is here in all
         self.shell = encode(given.get("shell") or "/bin/sh")
         variables = self._variables(given, config)
         self.search = variables.get(b"PATH", b"/usr/bin:/bin")
@@ -1272,6 +1270,7 @@ class Part:
         variables = dict(config.environment) if env is None else _encoded(env)
         variables.update(_encoded(given.get("add") or {}))
         ours = {b"CORRAL_" + name.encode() for name in self.OURS}
+        ours.update(_variable(name) for name in self.needs)
         for name in list(variables):
             if name in ours or name.startswith(b"CORRAL_PARAM_"):
                 del variables[name]
@@ -1292,7 +1291,7 @@ class Part:
         )
         return variables
 
-    def environment_of(self, lease, slot):
+    def environment_of(self, lease, slot, holds):
         ticket = lease["ticket"].encode()
         variables = [
             *self.environment,
@@ -1305,6 +1304,8 @@ class Part:
         ]
         for name, value in zip(self.names, lease.get("values", ())):
             variables.append(name + encode(value))
+        for name, numbers in holds.items():
+            variables.append(_variable(name) + b"=" + ",".join(map(str, numbers)).encode())
         return variables
 
     def words_of(self, lease, slot):
@@ -1315,6 +1316,10 @@ class Part:
         return [encode(word.replace(SLOT_MARK, str(slot))) for word in words]
 
 
+def _variable(resource):
+    return b"CORRAL_" + resource.upper().encode()
+
+
 def _encoded(variables):
     return {encode(name): encode(value) for name, value in variables.items()}
 
@@ -1322,11 +1327,12 @@ def _encoded(variables):
 class Task:
     """One attempt that runs here. ``due`` is when it needs a look even if nothing happens."""
 
-    def __init__(self, lease, part, slot, started, begun):
+    def __init__(self, lease, part, slot, holds, started, begun):
         self.lease = lease
         self.ticket = lease["ticket"]
         self.part = part
         self.slot = slot
+        self.holds = holds  # which of each resource it has: {"gpu": [0, 1]}
         self.started = started  # wall clock, for display
         self.begun = begun
         self.pid = None
@@ -1347,9 +1353,8 @@ class Task:
 class Supervisor:
     """Start tasks in the order of their leases, reap them, kill what is to die with them.
 
-    Events come in by ``on_port``, ``on_port_closed``, ``on_exit``, ``on_terminate``; after each,
-    ``tick`` does what is due. A slot is free only when the whole tree of its task is dead.
-    ``over`` is set when the processes are to end.
+    A slot is free only when the whole tree of its task is dead. ``over`` is set when the
+    processes are to end.
     """
 
     def __init__(self, config, clock, disk, processes, port):
@@ -1367,6 +1372,7 @@ class Supervisor:
         self.tasks = OrderedDict()  # ticket -> Task
         self.pids = {}  # pid of a task's own process -> Task
         self.busy = {}  # slot -> ticket
+        self.taken = 0  # slots that running tasks take: some take several
         self.orphans = {}  # pid of an orphan -> tickets one of which has started it
         self.unclean = set()  # pids that could not be killed
         self.ended = OrderedDict()  # ticket -> record, until the link has it on disk
@@ -1515,7 +1521,7 @@ class Supervisor:
         """Start what fits, in the order of the leases."""
         while not self.held and not self.stop:
             slot = next((n for n in range(self.slots) if n not in self.busy), None)
-            if slot is None or len(self.tasks) >= self.slots:
+            if slot is None or self.taken >= self.slots:
                 return
             lease = self._next_lease()
             if lease is None:
@@ -1528,12 +1534,35 @@ class Supervisor:
                 self.tell_at = 0.0  # it runs dry: the link may want more
 
     def _next_lease(self):
+        """Take the first that may start; who lacks something keeps those behind from what it needs."""
+        kept = set()
         for ticket, lease in self.queue.items():
             part = self.parts[lease["part"]]
-            if part.slots is None or part.running < part.slots:
-                del self.queue[ticket]
-                return lease
+            if part.slots is not None and part.running >= part.slots:
+                continue
+            if not kept.isdisjoint(part.needs):
+                continue
+            if self._pick(part) is None:
+                kept.update(part.needs)
+                continue
+            slots = min(self.slots, part.has.get("cpus", self.slots))
+            if self.taken + min(part.cpus, slots) > slots:
+                return None
+            del self.queue[ticket]
+            return lease
         return None
+
+    def _pick(self, part):
+        """Choose which of each resource a task gets; None: there is too little of one."""
+        picked = {}
+        for name, amount in part.needs.items():
+            used = sum(task.part.needs.get(name, 0) for task in self.tasks.values())
+            if used + amount > part.has[name]:
+                return None
+            if name != "memory":  # that has no numbers
+                busy = {n for task in self.tasks.values() for n in task.holds.get(name, ())}
+                picked[name] = [n for n in range(part.has[name]) if n not in busy][:amount]
+        return picked
 
     def _lacks_room(self, lease):
         """Say whether the disk is too full to start this."""
@@ -1576,7 +1605,8 @@ class Supervisor:
         part = self.parts[lease["part"]]
         ticket = lease["ticket"]
         now = self.clock.now()
-        task = Task(lease, part, slot, self.clock.wall(), now)
+        holds = self._pick(part)
+        task = Task(lease, part, slot, holds, self.clock.wall(), now)
         try:
             inputs = part.inputs + list(lease.get("inputs", ()))
             folder = self.disk.prepare(slot, part.dir, inputs, lease.get("texts", ()))
@@ -1584,7 +1614,7 @@ class Supervisor:
             self.disk.note_start(ticket)
             task.pid = self.processes.spawn(
                 part.words_of(lease, slot),
-                part.environment_of(lease, slot),
+                part.environment_of(lease, slot, holds),
                 part.search,
                 folder,
                 out,
@@ -1600,6 +1630,7 @@ class Supervisor:
             self._record_unstarted(task, "env", message)
         else:
             part.running += 1
+            self.taken += part.cpus
             self.tasks[ticket] = task
             self.pids[task.pid] = task
             self.busy[slot] = ticket
@@ -1770,6 +1801,7 @@ class Supervisor:
         del self.tasks[task.ticket]
         del self.busy[task.slot]
         task.part.running -= 1
+        self.taken -= task.part.cpus
         code, number, cpu_s, peak_kb, seconds = task.end or (None, None, 0.0, 0, 0.0)
         self.pids.pop(task.pid, None)
         self.unclean.update(left)
@@ -1947,12 +1979,7 @@ class Wire:
 
 
 class SocketTransport:
-    """The way to the master: a few lanes, each with one request at a time.
-
-    ``send(lane, method, path, headers, body)`` is answered by exactly one event, ``("reply",
-    lane, status, signature, body)`` or ``("closed", lane)``, unless ``close(lane)`` is called
-    first. Opens the connection when there is none. The rest is for the loop.
-    """
+    """The way to the master: a few lanes, each with one request at a time."""
 
     HEAD_BYTES = 64 * 1024
     BODY_BYTES = 256 << 20
@@ -2160,16 +2187,7 @@ class Cut:
 
 
 class Disk:
-    """The agent's folder. Paths are bytes; what fails raises OSError.
-
-    For the link: ``next_generation``; the journal of unanswered ends (``journal`` reads it,
-    ``write_journal`` appends, ``strike`` marks answered); ``started`` (tickets a dead supervisor
-    may have started); the content store (``has store seal drop``); what tasks left (``outputs
-    stream_path read read_cut forget``); ``progress`` and ``stream_file`` of running ones. For the
-    supervisor: ``prepare`` a slot's folder, ``streams`` to give to its task, ``room`` and
-    ``note_start`` before it starts, ``bound`` its streams while it runs, ``take_said`` and
-    ``gather`` what it left, ``tidy`` a little.
-    """
+    """The agent's folder. Paths are bytes; what fails raises OSError."""
 
     def __init__(self, folder):
         self.folder = encode(folder)
@@ -2625,18 +2643,7 @@ class Disk:
 
 
 class ProcessTable:
-    """The processes of this host. A pid is looked at only while it cannot have been reused.
-
-    ``spawn(words, environment, search, folder, out, err)`` gives the pid of a task in a session
-    of its own, or raises CannotStart. ``strays(known)`` lists own children that are not in
-    ``known``; ``origin(pid)`` tells (ticket, session, slot) as far as a process shows them.
-    ``tree(pids, tag)`` is the set of living processes that are in ``pids`` (values: start time,
-    None for a child that is not reaped, GONE for one that is, whose session counts) or in the
-    session of one, carry ``tag`` in their environment, or descend from such.
-    ``weigh({pid: (ticket, limit)})`` is the memory of the tasks whose own processes these are.
-    ``signal(pids, number)``; ``start_time(pid)``; ``load()``; ``oom_kills()``. ``start_peer()`` forks the other
-    process and gives the port to it.
-    """
+    """The processes of this host. A pid is looked at only while it cannot have been reused."""
 
     def __init__(self, config, peer, everywhere):
         self.folder = encode(config.folder)

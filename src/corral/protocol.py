@@ -144,7 +144,9 @@ class RunPart(Message, frozen=True, kw_only=True):
     disk_floor: int = 256 << 20  # bytes free on the host, or no task is started
     output_cap: int = 1 << 30  # bytes of stdout, and of stderr; more: head and tail are kept
     slots: int | None = None  # tasks of this run at once on this host; None = the host's slots
-    cpus: int = 1
+    cpus: int = 1  # slots that each task takes
+    needs: dict[str, int] = {}  # what else each task takes, by name: "memory" (bytes), "gpu"
+    has: dict[str, int] = {}  # what of that the host has in all; of "cpus", if fewer than its slots
 
 
 class Output(Message, frozen=True, kw_only=True):

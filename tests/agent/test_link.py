@@ -330,6 +330,13 @@ def test_want_respects_the_limit_of_a_run(world: World) -> None:
     assert world.last.said["want"] == 1  # the second slot cannot be used by this run
 
 
+def test_want_counts_the_slots_that_each_task_takes(world: World) -> None:
+    wide = {"run": "r", "cpus": 2}
+    leases = [lease(1, part="w"), lease(2), lease(3)]
+    world.answer(world.last, slots=6, parts={"w": wide, "p": PART}, leases=leases)
+    assert world.last.said["want"] == 2  # four of six are taken
+
+
 def test_answered_reports_are_forgotten(world: World) -> None:
     world.answer(world.last)
     world.hear(ended=[ended(1), ended(2)])

@@ -140,6 +140,42 @@ def test_limit_of_a_part(world: World) -> None:
     assert world.running() == ["t1", "t3"]
 
 
+GPU = {"run": "g", "needs": {"gpu": 1}, "has": {"gpu": 2}}
+
+
+def test_tasks_take_as_many_slots_as_they_need(world: World) -> None:
+    world.hear(slots=3)
+    world.lease(1, 2, part={"cpus": 2, "has": {"cpus": 3}})
+    assert world.running() == ["t1"]
+    world.hear(parts={"q": PART}, leases=[lease(3, part="q")])
+    assert world.running() == ["t1"]  # the third slot is kept for the second task
+    world.exit(1)
+    assert world.running() == ["t2", "t3"]
+
+
+def test_a_task_that_lacks_something_keeps_others_from_it_alone(world: World) -> None:
+    world.hear(slots=9, parts={"g": GPU, "q": PART})
+    both = {**GPU, "needs": {"gpu": 2}}
+    world.hear(parts={"b": both}, leases=[lease(1, part="g"), lease(2, part="b")])
+    world.hear(leases=[lease(3, part="g"), lease(4, part="q")])
+    assert world.running() == ["t1", "t4"]
+    world.exit(1)
+    assert world.running() == ["t4", "t2"]
+    world.exit(2)
+    assert world.running() == ["t4", "t3"]
+
+
+def test_a_task_is_told_which_of_a_resource_it_has(world: World) -> None:
+    world.hear(slots=9, parts={"p": GPU}, leases=[lease(1), lease(2), lease(3)])
+    world.exit(1)
+    said = {
+        ticket: next(v for v in env if v.startswith(b"CORRAL_GPU="))
+        for ticket in ("t1", "t2", "t3")
+        for env in [world.processes.environments[world.processes.pid_of(ticket)]]
+    }
+    assert said == {"t1": b"CORRAL_GPU=0", "t2": b"CORRAL_GPU=1", "t3": b"CORRAL_GPU=0"}
+
+
 def test_lease_is_given_back_only_if_it_has_not_started(world: World) -> None:
     world.lease(1, 2, 3)
     world.hear(back=["t1", "t3"])

@@ -12,6 +12,7 @@ from corral.errors import UsageError
 from corral.ids import Incarnation, RunId
 from corral.master.submission import carry_out
 from corral.model.host import HostSpec
+from corral.model.needs import Needs
 from corral.model.run import Options, Run, Submission, Submitted
 from corral.protocol import PROTOCOL, Exchange, Facts, Refusal, Reply, Report
 from corral.store.sqlite import SqliteStore
@@ -43,6 +44,7 @@ class World:
         self.now = 1_000_000.0
         self.topics: list[str] = []
         self.hosts = ["localhost"]  # that every run may use
+        self.specs: dict[str, HostSpec] = {}  # of those that are more than a name
         self.store.listen(lambda topics: self.topics.extend(sorted(topics)))
 
     def do(self, change: Any, *args: Any, **kwargs: Any) -> Any:
@@ -54,21 +56,28 @@ class World:
         reps = options.pop("reps", 1)
         fresh = options.pop("fresh", False)
         checks = options.pop("checks", ())
+        needs = options.pop("needs", Needs())
+        inputs = options.pop("inputs", ())
         parsed = parse([command], folder=NoFiles(), reps=reps).command
-        parsed = msgspec.structs.replace(parsed, checks=checks)
+        parsed = msgspec.structs.replace(parsed, checks=checks, needs=needs)
         submission = Submission(
             name=identity.run_name([command]),
             folder="/work",
             skeleton=identity.skeleton(parsed),
             words=(command,),
             command=parsed,
+            inputs=inputs,
             options=Options(out="/work/results/x", reps=reps, **options),
-            hosts=tuple(HostSpec(name=name, host=name) for name in self.hosts),
+            hosts=tuple(
+                self.specs.get(name, HostSpec(name=name, host=name)) for name in self.hosts
+            ),
             fresh=fresh,
         )
         return carry_out(self.store, submission, lambda: self.now, begun=lambda _: None)
 
-    def agent(self, name: str = "a1", *, host: str = "localhost", slots: int = 2) -> Agent:
+    def agent(
+        self, name: str = "a1", *, host: str = "localhost", slots: int = 2, **found: Any
+    ) -> Agent:
         """Have an agent that was just started, on a host that every run may use."""
         self.do(_admit, host)
         if host not in self.hosts:
@@ -81,7 +90,7 @@ class World:
             slots=slots,
             now=self.now,
         )
-        return Agent(self, name, slots)
+        return Agent(self, name, slots, **found)
 
     def verb(self, verb: str, run: int = 1, tasks: list[int] | None = None) -> Any:
         return self.do(control.apply, verb, RunId(run), tasks, self.now)
@@ -113,11 +122,12 @@ class World:
 class Agent:
     """An agent as the engine sees it: what it says, and what it is answered."""
 
-    def __init__(self, world: World, name: str, slots: int) -> None:
+    def __init__(self, world: World, name: str, slots: int, **found: Any) -> None:
         self.world = world
         self.name = name
         self.slots = slots
         self.number = 0
+        self.facts = msgspec.structs.replace(facts(), cores=slots, **found)
         self.held: list[str] = []
         self.running: list[str] = []
         self.running_s = 1.0  # for so long, all of them
@@ -136,7 +146,7 @@ class Agent:
             ended=tuple(sorted(gone)),
             reports=tuple(reports),
             want=self.slots - len(self.held),
-            facts=None if self.number > 1 else facts(),
+            facts=None if self.number > 1 else self.facts,
             **more,
         )
         reply = self.world.do(exchange.exchange, request, self.world.parts, self.world.now)
@@ -158,7 +168,7 @@ class Agent:
 
 def _admit(tx: Any, host: str) -> None:
     for run, _ in tx.rows("run_names"):
-        tx.change("host_run_want", upkeep.name_host(tx, host, slots=1), run)
+        tx.change("host_run_want", upkeep.name_host(tx, host, slots=1), run, "")
 
 
 def facts() -> Facts:

@@ -451,9 +451,9 @@ class _Beside:
             found = queries.run(reader, run)
             busy = reader.value("run_live_attempts", run)
             hosts = queries.hosts_of(reader, run)
-        if found.state not in ("open", "preparing") and not busy:
-            return found
-        unusable = queries.unusable(found, hosts)
+            if found.state not in ("open", "preparing") and not busy:
+                return found
+            unusable = queries.unusable(reader, found, hosts)
         if unusable is not None:
             raise unusable
         if self._client.folder.master() is None:

@@ -21,7 +21,7 @@ class HostNews:
     """Remembers what was told of each host; gives the lines that are new."""
 
     def __init__(self) -> None:
-        self._told: dict[str, tuple[str, str]] = {}
+        self._told: dict[str, tuple[str, str, str]] = {}
 
     def lines(self, hosts: Iterable[RunHost]) -> list[str]:
         """Say what has changed since the last time, equal news of several hosts in one line."""
@@ -35,10 +35,10 @@ class HostNews:
 
     def _news(self, host: RunHost) -> list[str]:
         trouble = "" if host.state in WELL else without_name(host)
-        before, note = self._told.get(host.name, ("", ""))
+        before, note, unfit = self._told.get(host.name, ("", "", ""))
         if host.state == "joining" and before:
             trouble = before  # it is being tried again: no news
-        self._told[host.name] = (trouble, host.note)
+        self._told[host.name] = (trouble, host.note, host.unfit)
         found = []
         if trouble and trouble != before:
             found.append(trouble)
@@ -46,6 +46,8 @@ class HostNews:
             found.append(BACK)
         if host.note and host.note != note:
             found.append(host.note)
+        if host.unfit and host.unfit != unfit:
+            found.append(f"{host.unfit}: no task of this run goes there")
         return found
 
 

@@ -58,6 +58,8 @@ reps = 2
 #retries = 2
 # Tasks at once on each host; else one a core.
 #slots = 4
+# What each task takes of its host while it runs; what no host has is said at once.
+#needs = { cpus = 2, memory = "4G", tags = ["fast"], platform = "linux-x86_64", gpu = 1 }
 # What runs a shell line.
 #shell = "/bin/bash"
 # Run in this folder instead of one of the task's own; nothing is shipped then.

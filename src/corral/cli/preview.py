@@ -11,6 +11,7 @@ from corral.cli.output import plain, talk
 from corral.hosts import hostset
 from corral.model.command import Range
 from corral.model.host import LOCAL
+from corral.scheduler import needs
 from corral.units import show_size
 from corral.work.render import Renderer, Setting
 from corral.work.sweep import Sweep
@@ -48,6 +49,7 @@ def preview(
                 "last": _command(parsed.command, sweep, len(sweep) - 1, name),
                 "ships": [{"path": path, "size": size} for path, size in ships],
                 "notes": list(parsed.notes),
+                "needs": parsed.command.needs,
                 "hosts": [host.name for host in hosts],
             }
         )
@@ -57,7 +59,7 @@ def preview(
     if everything:
         renderer = Renderer(parsed.command)
         for index, row in enumerate(sweep):
-            click.echo(_text(renderer, row, index, name))
+            click.echo(_text(renderer, row, index, name, cpus=parsed.command.needs.cpus))
 
 
 def first_command(name: str, command: Command) -> str:
@@ -78,6 +80,8 @@ def _lines(name: str, parsed: Parsed, sweep: Sweep, ships: Sequence[tuple[str, i
     if command.templates:
         made = ", ".join(f"{one.path} (from {one.source})" for one in command.templates)
         lines.append(f"  makes: {made}")
+    if text := needs.describe(command.needs):
+        lines.append(f"  needs: {text}")
     if not command.axes and command.reps == 1:
         lines.append("  1 task: nothing varies. If you wrote {1..5} without quotes,")
         lines.append("  your shell expanded it first.")
@@ -121,10 +125,10 @@ def _values(axis: Axis) -> str:
 
 
 def _command(command: Command, sweep: Sweep, index: int, name: str) -> str:
-    return _text(Renderer(command), sweep[index], index, name)
+    return _text(Renderer(command), sweep[index], index, name, cpus=command.needs.cpus)
 
 
-def _text(renderer: Renderer, row: Row, index: int, name: str) -> str:
+def _text(renderer: Renderer, row: Row, index: int, name: str, *, cpus: int) -> str:
     ticket = f"{name}-{index + 1}"
-    setting = Setting(row.values, row.rep, row.k, index + 1, ticket, LOCAL, 1)
+    setting = Setting(row.values, row.rep, row.k, index + 1, ticket, LOCAL, cpus)
     return plain(renderer.text(setting))

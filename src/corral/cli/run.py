@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import click
 
 from corral.cli import ending, output, shipping
+from corral.cli.fitting import fitting
 from corral.cli.folder import RealFolder
 from corral.cli.follow import Wish, follow, start_detached, summary
 from corral.cli.hostflags import hosts_options, selected
@@ -22,10 +23,11 @@ from corral.client import Client
 from corral.errors import MasterError, UsageError
 from corral.model.base import Frozen
 from corral.model.host import LOCAL_SPEC
+from corral.model.needs import Needs
 from corral.model.run import EXIT_MEANINGS, ExitMeaning, Options, Submission
 from corral.store.folder import StateFolder
 from corral.units import seconds
-from corral.work import identity, limits, runfile
+from corral.work import identity, limits, needs, runfile
 from corral.work.command import Parsed
 from corral.work.runfile import RunFile
 from corral.work.sources import Source, split
@@ -132,6 +134,12 @@ class Job(Frozen, frozen=True, kw_only=True):
 @click.option("--name", help="The run's name; else the program's.")
 @click.option("-o", "--out", metavar="DIR", help="Where results go; else results/NAME.")
 @click.option("-j", "--slots", type=int, help="Tasks at once; else one a core.")
+@click.option(
+    "--needs",
+    multiple=True,
+    metavar="NAME=N[,…]",
+    help="Of a host, for each task: cpus=2,memory=4G,tags=fast,platform=linux-x86_64,gpu=1.",
+)
 @click.option("--retries", type=int, metavar="N", help="Give a failed task out N times more.")
 @click.option(
     "--heartbeat", metavar="TIME", help="How often hosts speak (2s); off: silence is fine."
@@ -200,6 +208,8 @@ def command(
     hosts = selected(flags) or (LOCAL_SPEC,)
     job = read_job(words, folder, given, fresh=fresh)
     tasks = _count(job.parsed)
+    if job.parsed.command.needs != Needs():
+        hosts = fitting(job.parsed.command.needs, hosts, quiet=quiet)
     ships = shipping.sizes(job.ship, here)
     if dry_run:
         preview(job.asked.name, job.parsed, ships, hosts, everything=True, as_json=as_json)
@@ -344,6 +354,7 @@ def _asked(
             "source": (*file.source, *_arg_files(given["arg_files"]), *sources),  # type: ignore[arg-type]
             "inputs": file.inputs | _inputs(given["inputs"]),  # type: ignore[arg-type]
             "exit_codes": file.exit_codes | _exit_codes(given["exit_codes"]),  # type: ignore[arg-type]
+            "needs": file.needs | needs.typed(given["needs"]),  # type: ignore[arg-type]
             "push": (*file.push, *given["push"]),  # type: ignore[misc]
             "outputs": (*file.outputs, *given["outputs"]),  # type: ignore[misc]
             "check": tuple(dict.fromkeys((*file.check, *given["checks"]))),  # type: ignore[misc]

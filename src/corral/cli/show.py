@@ -9,6 +9,7 @@ import click
 from corral.cli import output
 from corral.cli.output import plain, shorten
 from corral.engine import queries
+from corral.scheduler import needs
 from corral.units import show_size
 from corral.work.render import Renderer, Setting
 
@@ -29,6 +30,7 @@ def command(run_and_task: tuple[str, ...], *, attempt: int | None, as_json: bool
         found = queries.find_run(reader, run)
         task = queries.task(reader, found, number)
         text = command_of(reader, found, task)
+        needed = needs.describe(queries.generation(reader, found).command.needs)
         detail = queries.task_detail(reader, found, number, command=text)
         result = (
             queries.result(reader, task)
@@ -38,20 +40,22 @@ def command(run_and_task: tuple[str, ...], *, attempt: int | None, as_json: bool
     if as_json:
         output.print_json({"run": found.name, "detail": detail, "result": result})
         return
-    _show(found, detail, result)
+    _show(found, detail, result, needed=needed)
 
 
 def command_of(reader: Reader, run: Run, task: Task) -> str:
     """Write a task's command as a person would type it."""
-    renderer = Renderer(queries.generation(reader, run).command)
+    shape = queries.generation(reader, run).command
+    renderer = Renderer(shape)
     k = queries.replicate(reader, task)
     ticket = f"{run.id}-{run.generation}-{task.number}-{max(1, task.attempts)}"
+    host = task.host or "localhost"
     return renderer.text(
-        Setting(task.values, task.rep, k, task.number, ticket, task.host or "localhost", 1)
+        Setting(task.values, task.rep, k, task.number, ticket, host, shape.needs.cpus)
     )
 
 
-def _show(run: Run, detail: TaskDetail, result: Result) -> None:
+def _show(run: Run, detail: TaskDetail, result: Result, *, needed: str) -> None:
     task = detail.task
     values = " ".join(f"{n}={v}" for n, v in zip(detail.names, task.values, strict=True))
     lines = [
@@ -59,6 +63,8 @@ def _show(run: Run, detail: TaskDetail, result: Result) -> None:
         ("parameters", f"{values} rep={task.rep}".strip()),
         ("command", detail.command),
     ]
+    if needed:
+        lines.append(("needs", needed))
     if task.reason:
         lines.append(("reason", task.reason))
     lines.append(

@@ -13,6 +13,7 @@ from corral.cli.output import plain
 from corral.engine import queries
 from corral.hosts import hostset
 from corral.model.run import TASK_STATES
+from corral.scheduler import needs
 from corral.units import show_seconds
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def command(run: str, *, as_json: bool) -> None:
         found = queries.find_run(reader, run)
         hosts = queries.hosts(reader, found)
         running = queries.running(reader, found)
+        needed = needs.describe(queries.generation(reader, found).command.needs)
     served = client.folder.master() is not None
     if as_json:
         said = {one.task: one.progress for one in running if one.progress}
@@ -45,14 +47,14 @@ def command(run: str, *, as_json: bool) -> None:
             }
         )
         return
-    _show(found, hosts, running, served=served)
+    _show(found, hosts, running, served=served, needed=needed)
 
 
 def folded(hosts: list[Host]) -> list[str]:
     """Describe hosts, those that stand alike in one line, the odd ones named with their reasons."""
     alike: dict[tuple[str, int, str], list[Host]] = {}
     for host in hosts:
-        texts = [text for text in (host.reason, host.note, host.unclean) if text]
+        texts = [text for text in (host.reason, host.note, host.unclean, host.unfit) if text]
         oddity = "; ".join(plain_reason(host.name, text) for text in texts)
         alike.setdefault((host.state, host.slots, oddity), []).append(host)
     return [_folded(state, slots, oddity, group) for (state, slots, oddity), group in alike.items()]
@@ -69,7 +71,9 @@ def _folded(state: str, slots: int, oddity: str, group: list[Host]) -> str:
     return text + (f": {oddity}".replace(ANYONE, names).replace("\n", "; try: ") if oddity else "")
 
 
-def _show(run: Run, hosts: list[Host], running: list[queries.Running], *, served: bool) -> None:
+def _show(
+    run: Run, hosts: list[Host], running: list[queries.Running], *, served: bool, needed: str
+) -> None:
     counts = ", ".join(f"{run.counts[state]} {state}" for state in TASK_STATES if run.counts[state])
     rows = [
         ("run", f"{run.name} ({run.id}), generation {run.generation}"),
@@ -81,6 +85,7 @@ def _show(run: Run, hosts: list[Host], running: list[queries.Running], *, served
         ("a task takes", "-" if run.typical_s is None else show_seconds(run.typical_s)),
         ("results", relative(run.options.out)),
     ]
+    rows += [("needs", needed)] if needed else []
     rows += [("hosts", text) for text in folded(hosts)]
     rows += [("progress", text) for text in _said(running)]
     width = max(len(head) for head, _ in rows)

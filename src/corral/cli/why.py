@@ -9,6 +9,9 @@ import click
 from corral.cli import output
 from corral.cli.output import plain
 from corral.engine import judge, queries
+from corral.hosts import hostset
+from corral.model.needs import Needs
+from corral.scheduler import needs
 from corral.units import show_seconds
 
 if TYPE_CHECKING:
@@ -34,7 +37,7 @@ def command(run_and_task: tuple[str, ...], *, as_json: bool) -> None:
             return
         run, number = output.run_maybe_task(reader, run_and_task)
         if number is None:
-            sentences = _of_run(run, served=served)
+            sentences = [*_of_run(run, served=served), *_of_needs(reader, run)]
             tickets = []
         else:
             detail = queries.task_detail(reader, run, number)
@@ -142,6 +145,24 @@ def _of_run(run: Run, *, served: bool) -> list[str]:
             return [f"{run.name} is being prepared: its tasks are being written."]
 
 
+def _of_needs(reader: Reader, run: Run) -> list[str]:
+    """Say what the tasks that wait need, which hosts never have it, and what is not free now."""
+    needed = queries.generation(reader, run).command.needs
+    unfit: dict[str, list[str]] = {}
+    for host in queries.hosts_of(reader, run.id):
+        if host.unfit:
+            unfit.setdefault(host.unfit, []).append(host.name)
+    if run.state != "open" or not run.counts["waiting"] or (needed == Needs() and not unfit):
+        return []
+    text = needs.describe(needed)
+    sentences = [f"Each of its tasks needs {text}."] if text else []
+    sentences += [f"{hostset.fold(names)} never gets one: {why}." for why, names in unfit.items()]
+    return sentences + [
+        f"{one.host} has {needs.show(one.name, one.free)} of {needs.show(one.name, one.has)} free."
+        for one in queries.free(reader, run)
+    ]
+
+
 def _of_task(reader: Reader, run: Run, detail: TaskDetail, *, served: bool) -> list[str]:
     task = detail.task
     name = f"task {task.number} of {run.name}"
@@ -161,7 +182,8 @@ def _of_task(reader: Reader, run: Run, detail: TaskDetail, *, served: bool) -> l
             ]
         case "waiting":
             before = f" after {task.reason}" if task.reason else ""
-            return [f"{name} waits{before}.", *_of_run(run, served=served)]
+            why = [*_of_run(run, served=served), *_of_needs(reader, run)]
+            return [f"{name} waits{before}.", *why]
         case _:
             again = f"corral retry {run.name} {task.number}"
             return [f"{name} is {task.state}: {task.reason or 'by an operator'}; again: {again}"]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from corral.engine import events, judge, upkeep
+from corral.engine import events, judge, needs, upkeep
 from corral.engine.judge import Known
+from corral.engine.needs import Stock
 from corral.engine.parts import Parts, lease
 from corral.ids import HostId, Incarnation, RunId, run_of, ticket
 from corral.model.base import Frozen
@@ -64,7 +65,7 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
     repeated = request.number == agent.request
     if not repeated and not tx.change("agent_number", agent.incarnation, request.number):
         return Reply(number=request.number)  # an older one that came late: nobody reads this
-    agent = _heard(tx, agent, request)
+    agent = _heard(tx, agent, request, parts)
     tx.change_each(
         "attempt_progress", [(name, agent.incarnation, line) for name, line in request.progress]
     )
@@ -120,7 +121,7 @@ def _agent(tx: Tx, incarnation: str) -> AgentOf | None:
     )
 
 
-def _heard(tx: Tx, agent: AgentOf, request: Exchange) -> AgentOf:
+def _heard(tx: Tx, agent: AgentOf, request: Exchange, parts: Parts) -> AgentOf:
     """Any word from a host that was given up, or never heard of, makes it usable."""
     facts = request.facts
     if request.short != agent.short:
@@ -129,6 +130,7 @@ def _heard(tx: Tx, agent: AgentOf, request: Exchange) -> AgentOf:
         agent = msgspec.structs.replace(agent, short=request.short)
     if facts is not None:
         tx.change("host_facts", agent.host, msgspec.json.encode(facts).decode())
+        needs.refit(tx, agent.host, parts)
         if not agent.slots:
             tx.change("agent_slots", agent.incarnation, facts.cores)
             tx.change("host_slots", agent.host, facts.cores)
@@ -434,54 +436,69 @@ def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: fl
         return agent
     if agent.incarnation in parts.retiring:
         return agent
+    stock = Stock(tx, agent.incarnation, agent.host, agent.slots, parts)
     for run, generation, _, waiting, typical_s, successes in tx.rows("runs_waiting", agent.host):
+        key = (RunId(run), generation)
         hosts = tx.value("hosts_usable", run)
         part = parts.get(tx, run, generation)
-        agent = _widen(tx, agent, part.slots)
+        agent = _widen(tx, agent, part)
+        stock.slots = agent.slots
         own = (tx.row("host_run_get", agent.host, run) or (0, 0, 0))[0]
+        most = stock.room(key) if part.picky else agent.slots
         slots = placement.usable_slots(
-            slots=min(agent.slots, part.slots or agent.slots),
+            slots=min(most, part.slots or most),
             probation=agent.host_state == "probation",
             successes=own,
             hosts=hosts,
         )
         size = placement.lease_size(
             slots=slots,
-            held=held,
+            held=stock.own(key) if part.picky else stock.weigh(held),
             typical_s=typical_s,
             successes=successes if hosts <= 1 else min(own, successes),
             waiting=waiting,
             hosts=hosts,
         )
+        if part.picky and not most and not stock.own(key):
+            size = 1  # it waits there for what others hold
         if size:
             rows = tx.rows("tasks_waiting", run, agent.host, hosts, size)
             _hand_out(tx, agent, number, run, rows, now)
+            stock.add(key, len(rows))
             held += len(rows)
-    if held < agent.slots and agent.host_state == "up":
-        free = agent.slots - held
-        free -= _twin_silent(tx, agent, number, free, now)
-        _twin_late(tx, agent, number, free, parts, now)
+    if stock.weigh(held) < agent.slots and agent.host_state == "up":
+        free = agent.slots - stock.weigh(held)
+        free -= _twin_silent(tx, agent, number, free, stock, now)
+        _twin_late(tx, agent, number, free, stock, parts, now)
     return agent
 
 
-def _widen(tx: Tx, agent: AgentOf, slots: int | None) -> AgentOf:
+def _widen(tx: Tx, agent: AgentOf, part: Part) -> AgentOf:
     """Give a host more slots than cores if a run asks for them and nobody said otherwise."""
+    slots = part.slots if part.needs.cpus == 1 else None
     if slots is None or agent.fixed_slots or slots <= agent.slots:
         return agent
     tx.change("agent_slots", agent.incarnation, slots)
     return msgspec.structs.replace(agent, slots=slots)
 
 
-def _twin_silent(tx: Tx, agent: AgentOf, number: int, free: int, now: float) -> int:
+def _twin_silent(tx: Tx, agent: AgentOf, number: int, free: int, stock: Stock, now: float) -> int:
     """Hand out once more what only hosts have of which nothing is heard; gives how many."""
     if not tx.value("hosts_silent"):
         return 0
-    rows = tx.rows("tasks_silent", agent.host, free)
+    rows: list[Row] = []
+    for row in tx.rows("tasks_silent", agent.host, free):
+        key = (RunId(row[6]), row[5])
+        if stock.spare(key) > 0:
+            stock.add(key, 1)
+            rows.append(row)
     _twin(tx, agent, number, rows, now, why="nothing is heard of the host that has it")
     return len(rows)
 
 
-def _twin_late(tx: Tx, agent: AgentOf, number: int, free: int, parts: Parts, now: float) -> None:
+def _twin_late(
+    tx: Tx, agent: AgentOf, number: int, free: int, stock: Stock, parts: Parts, now: float
+) -> None:
     """Hand out once more what is late on another host, if this one is fast enough to help."""
     late = parts.late() if free else []
     for run, generation in dict.fromkeys(run_of(name) for name in late):
@@ -492,7 +509,9 @@ def _twin_late(tx: Tx, agent: AgentOf, number: int, free: int, parts: Parts, now
         ):
             continue
         tickets = json.dumps([name for name in late if run_of(name) == (run, generation)])
-        rows = tx.rows("tasks_late", tickets, agent.host, free, MOST_TWINS)
+        fits = max(0, min(free, stock.spare((run, generation))))
+        rows = tx.rows("tasks_late", tickets, agent.host, fits, MOST_TWINS)
+        stock.add((run, generation), len(rows))
         parts.twinned.update(row[7] for row in rows)
         why = (
             f"it takes longer than {late_after_s(learned):.3g} s; half take {learned.median_s:.3g}"
@@ -547,11 +566,12 @@ def _reply(
     keys = {(row[2], row[3]) for row in rows}
     used = {f"{run}-{generation}": parts.get(tx, run, generation) for run, generation in keys}
     leases = tuple(lease(tx, used[f"{row[2]}-{row[3]}"], row, host=agent.host_name) for row in rows)
+    stock = Stock(tx, agent.incarnation, agent.host, agent.slots, parts)
     return Reply(
         number=number,
         hold_s=parts.terms.beat(holds_tickets=holds or bool(leases)),
         slots=agent.slots,
-        parts={key: part.message for key, part in used.items()},
+        parts={key: stock.message(part) for key, part in used.items()},
         leases=leases,
         timeouts=_timeouts(tx, agent, keys, parts),
         kill=unwanted.kill,

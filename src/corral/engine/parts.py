@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from corral.engine import needs
 from corral.ids import run_of
 from corral.model.command import Command
+from corral.model.run import Input as Shipped
 from corral.model.run import Options
 from corral.protocol import Input, InputText, Lease, Output, RunPart
 from corral.scheduler import limits
@@ -40,6 +42,13 @@ class Part:
             mark.kind == "out" for mark in self.command.marks
         )
         self.options = options
+        shipped = msgspec.json.decode(inputs, type=tuple[Shipped, ...])
+        self.needs = self.command.needs
+        self.picky = needs.is_picky(self.command, shipped)
+        self.programs = needs.programs(shipped)
+        self._inputs: dict[str, tuple[Input, ...]] = {}  # by platform; "" = for any other
+        for file in shipped:
+            self._inputs[file.platform] = (*self._inputs.get(file.platform, ()), _travelling(file))
         self.message = RunPart(
             run=name,
             names=tuple(json.loads(names)),
@@ -47,14 +56,19 @@ class Part:
             shell=self.command.shell,
             dir=folder if self.command.here else None,
             add=options.add_env,
-            inputs=msgspec.json.decode(inputs, type=tuple[Input, ...]),
+            inputs=self.inputs_on(""),
             timeout_s=options.limits.timeout_s,
             grace_s=GRACE_S,
             stop_after_s=STOP_AFTER_S if options.on_master_loss == "stop" else None,
             disk_floor=options.limits.disk_floor,
             output_cap=options.limits.output_cap,
             slots=options.slots,
+            cpus=self.needs.cpus,
         )
+
+    def inputs_on(self, platform: str) -> tuple[Input, ...]:
+        """Give the files that every task gets on hosts of a platform."""
+        return self._inputs.get(platform) or self._inputs.get("", ())
 
 
 class Parts:
@@ -125,6 +139,10 @@ class Parts:
                 if after_s is not None and seconds > after_s and name not in self.twinned:
                     over.append((seconds / after_s, name))
         return [name for _, name in sorted(over, reverse=True)]
+
+
+def _travelling(file: Shipped) -> Input:
+    return Input(path=file.path, sha256=file.sha256, size=file.size, mode=file.mode)
 
 
 def lease(reader: Reader, part: Part, row: Row, *, host: str) -> Lease:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from corral.clock import utc
+from corral.engine import needs
+from corral.engine.needs import Stock
+from corral.engine.parts import Parts
 from corral.errors import NoHostError, NotFoundError
-from corral.ids import RunId
+from corral.ids import Incarnation, RunId
 from corral.model.attempt import Attempt
 from corral.model.command import Command
 from corral.model.event import Event
@@ -17,6 +20,7 @@ from corral.model.host import Host, HostSpec, RunHost
 from corral.model.run import TASK_STATES, Generation, Input, Options, Run
 from corral.model.task import Captured, Result, ResultFile, Task, TaskDetail
 from corral.protocol import Facts
+from corral.scheduler.needs import unmeetable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -214,17 +218,52 @@ def hosts_of(reader: Reader, run_id: RunId) -> list[RunHost]:
     return [_run_host(row) for row in reader.rows("hosts_of_run", run_id)]
 
 
-def unusable(of: Run, hosts: Sequence[RunHost]) -> NoHostError | None:
+def unusable(reader: Reader, of: Run, hosts: Sequence[RunHost]) -> NoHostError | None:
     """Say that no host of a run can be used, and why; None if one can."""
-    if not hosts or any(host.state != "unreachable" for host in hosts):
+    if not hosts or not all(host.state == "unreachable" or host.is_out for host in hosts):
         return None
     again = f"corral resume {of.name}"
+    if all(host.is_out for host in hosts):
+        shape = generation(reader, of)
+        offers = {host.name: host.offer for host in hosts}
+        return NoHostError(
+            unmeetable(shape.command.needs, offers, programs=needs.programs(shape.inputs)),
+            hint="ask for less, or name hosts that have it: -w",
+        )
     if len(hosts) > 1:
         return NoHostError(
             f"none of {len(hosts)} hosts can be used", hint=f"mend them; then: {again}"
         )
     reason, _, hint = hosts[0].reason.partition("\n")
     return NoHostError(reason, hint=f"{hint or 'mend it'}; then: {again}")
+
+
+class Free(NamedTuple):
+    """What a host has left of something that tasks of a run need."""
+
+    host: str
+    name: str
+    free: int
+    has: int
+
+
+def free(reader: Reader, of: Run) -> list[Free]:
+    """List what the run's tasks need and hosts have too little of for one more, now."""
+    wanted = generation(reader, of).command.needs.amounts
+    hosts = {host.name for host in hosts_of(reader, of.id) if not host.unfit}
+    parts = Parts()
+    found: list[Free] = []
+    for incarnation, host, name, _, _, _, slots in reader.rows("agents_live"):
+        if name not in hosts:
+            continue
+        stock = Stock(reader, Incarnation(incarnation), host, slots, parts)
+        left, has = stock.free(), stock.has()
+        found += [
+            Free(name, what, left.get(what, 0), has.get(what, 0))
+            for what, amount in wanted.items()
+            if left.get(what, 0) < amount
+        ]
+    return found
 
 
 def known_hosts(reader: Reader) -> list[RunHost]:
@@ -344,16 +383,22 @@ def _result(reader: Reader, row: Row) -> Result:
 
 
 def _run_host(row: Row) -> RunHost:
-    name, state, reason, note, short, unclean, spec = row
+    name, state, reason, note, short, unclean, spec_text, facts, unfit = row
+    spec = (
+        HostSpec(name=name, host=name)
+        if spec_text == "{}"
+        else msgspec.json.decode(spec_text, type=HostSpec)
+    )
+    known = None if facts == "{}" else msgspec.json.decode(facts, type=Facts)
     return RunHost(
         name=name,
         state=state,
         reason=reason,
         note=_both(note, short),
         unclean=unclean,
-        spec=HostSpec(name=name, host=name)
-        if spec == "{}"
-        else msgspec.json.decode(spec, type=HostSpec),
+        spec=spec,
+        offer=needs.offer(spec, known),
+        unfit=unfit,
     )
 
 
@@ -364,7 +409,8 @@ def _captured(size: int | None, inline: bytes | None, sha256: str | None) -> Cap
 
 
 def _host(row: Row) -> Host:
-    number, name, state, reason, note, short, unclean, slots, facts, busy, done, failed = row
+    (number, name, state, reason, note, short, unclean, slots, facts, unfit, busy, done,
+     failed) = row  # fmt: skip
     known = None if facts == "{}" else msgspec.json.decode(facts, type=Facts)
     return Host(
         id=number,
@@ -373,6 +419,7 @@ def _host(row: Row) -> Host:
         reason=reason,
         note=_both(note, short),
         unclean=unclean,
+        unfit=unfit,
         slots=slots,
         cores=known.cores if known else 0,
         memory_by=known.memory_by if known else "",

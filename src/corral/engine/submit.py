@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from corral.engine import events, upkeep
+from corral.engine import events, needs, upkeep
 from corral.errors import StateError, UsageError
 from corral.ids import RunId
 from corral.model.base import Frozen
 from corral.model.run import Input, Submission, Submitted
+from corral.scheduler.needs import why_never
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from corral.model.host import HostSpec
     from corral.store.base import Row, Tx
 
 BATCH = 2_000  # rows in one transaction: other runs' exchanges wait no longer than for these
@@ -177,7 +177,11 @@ def at_once(tx: Tx, submission: Submission, rows: Sequence[NewTask], now: float)
 
 def content_digest(inputs: Iterable[Input]) -> str:
     """Digest the bytes that every task gets: another digest is another generation."""
-    lines = sorted(f"{file.path}\0{file.sha256}\0{file.mode:o}" for file in inputs)
+    lines = sorted(
+        f"{file.path}\0{file.sha256}\0{file.mode:o}"
+        + (f"\0{file.platform}" if file.platform else "")
+        for file in inputs
+    )
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
@@ -241,9 +245,10 @@ def _why_fresh(submission: Submission, digest: str, before: Sequence[Input]) -> 
         return "asked with --fresh"
     if content_digest(submission.inputs) == digest:
         return ""
-    old = {file.path: (file.sha256, file.mode) for file in before}
-    new = {file.path: (file.sha256, file.mode) for file in submission.inputs}
-    changed = sorted(path for path in old.keys() | new.keys() if old.get(path) != new.get(path))
+    old = {(file.path, file.platform): (file.sha256, file.mode) for file in before}
+    new = {(file.path, file.platform): (file.sha256, file.mode) for file in submission.inputs}
+    differ = sorted(place for place in old.keys() | new.keys() if old.get(place) != new.get(place))
+    changed = [f"{path} for {platform}" if platform else path for path, platform in differ]
     more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
     return f"{', '.join(changed[:3])}{more} changed"
 
@@ -269,6 +274,7 @@ def _prepare(tx: Tx, run: RunId, name: str, number: int, submission: Submission)
         number,
         int(submission.detached),
         _json(submission),
+        int(needs.is_picky(submission.command, submission.inputs)),
     )
     tx.change_each(
         "value_input_put",
@@ -277,16 +283,22 @@ def _prepare(tx: Tx, run: RunId, name: str, number: int, submission: Submission)
             for file in submission.value_inputs
         ],
     )
-    _name_hosts(tx, run, submission.hosts)
+    _name_hosts(tx, run, submission)
 
 
-def _name_hosts(tx: Tx, run: RunId, hosts: Sequence[HostSpec]) -> None:
+def _name_hosts(tx: Tx, run: RunId, submission: Submission) -> None:
     """Write down which hosts the run may use from now on, and how they are reached."""
+    picky = needs.is_picky(submission.command, submission.inputs)
+    programs = needs.programs(submission.inputs)
     tx.change("run_forget_hosts", run)
-    for spec in hosts:
+    for spec in submission.hosts:
         host = upkeep.name_host(tx, spec.name, slots=spec.slots or 1)
         tx.change("host_spec", host, _json(spec))
-        tx.change("host_run_want", host, run)
+        unfit = ""
+        if picky:
+            has = needs.offer_of(tx, host, live=True)
+            unfit = why_never(submission.command.needs, has, programs=programs)
+        tx.change("host_run_want", host, run, unfit)
 
 
 class _Old(NamedTuple):

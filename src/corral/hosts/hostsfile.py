@@ -25,6 +25,7 @@ from corral.hosts import hostset, name, places, sshconfig
 from corral.hosts.hostset import Expander
 from corral.hosts.inventory import SSH, Groups, Inventory, Settings, Table, no_aliases
 from corral.hosts.places import Problem
+from corral.model.needs import MOST, is_resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,6 +89,12 @@ def _variables(value: object) -> bool:
     )
 
 
+def _resources(value: object) -> bool:
+    return isinstance(value, dict) and all(
+        is_resource(key) and _number(amount, MOST) for key, amount in value.items()
+    )
+
+
 def _part(value: object, template: str) -> bool:
     """Say whether a value can be a part of a name."""
     try:
@@ -134,6 +141,7 @@ _TABLE: dict[str, tuple[Callable[[object], bool], str]] = {
         f"a number from 1 to {hostset.MOST_SLOTS}",
     ),
     "tags": (_tags, 'a list of names: ["gpu", "big"]'),
+    "resources": (_resources, "a table of whole numbers from 1: { gpu = 2 }"),
     "env": (_variables, 'a table of texts: { OMP_NUM_THREADS = "4" }'),
     "setup": (_text, "shell lines"),
     "python": (_text, "the path of a Python"),

@@ -31,6 +31,7 @@ class Settings(Frozen, frozen=True, kw_only=True):
     port: int | None = None
     slots: int | None = None
     tags: tuple[str, ...] = ()
+    resources: dict[str, int] = msgspec.field(default_factory=dict)  # that tasks may need: gpu
     env: dict[str, str] = msgspec.field(default_factory=dict)
     setup: str | None = None
     python: str | None = None
@@ -214,7 +215,7 @@ def _configured(
 
 
 def _over(base: Settings, more: Settings) -> Settings:
-    """Lay settings over others; tags add up, environments variable by variable."""
+    """Lay settings over others; tags add up, environments and resources name by name."""
     values = {
         field: value
         for field in Settings.__struct_fields__
@@ -222,6 +223,7 @@ def _over(base: Settings, more: Settings) -> Settings:
     }
     values["tags"] = tuple(dict.fromkeys((*base.tags, *more.tags)))
     values["env"] = base.env | more.env
+    values["resources"] = base.resources | more.resources
     return msgspec.structs.replace(base, **values)
 
 
@@ -233,6 +235,7 @@ def _applied(spec: HostSpec, said: Settings) -> HostSpec:
         port=said.port if spec.port is None else spec.port,
         slots=said.slots if spec.slots is None else spec.slots,
         tags=said.tags,
+        resources=said.resources,
         env=said.env,
         setup=said.setup or "",
         python=said.python,

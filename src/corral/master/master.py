@@ -182,7 +182,8 @@ class Master:
 
     def is_stuck(self, run: RunId) -> bool:
         """Say whether no host of a run can be used, and no time will mend that."""
-        return self.farm.refused(host.name for host in self.hosts(run))
+        hosts = self.hosts(run)
+        return self.farm.refused(host.name for host in hosts if not host.is_out)
 
     async def collect(self, run: RunId) -> Collected:
         """Bring the run's results folder up to date."""
@@ -258,7 +259,7 @@ class Master:
             found = queries.run(reader, run)
             if found.state in AT_REST and not reader.value("run_live_attempts", run):
                 return found
-        unusable = queries.unusable(found, self.hosts(run))
+            unusable = queries.unusable(reader, found, self.hosts(run))
         if unusable is not None:
             raise unusable
         return None

@@ -11,6 +11,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 from corral.model.base import Frozen
+from corral.model.needs import Needs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,6 +175,7 @@ class Command(Frozen, frozen=True, kw_only=True):
     reps: int = 1
     here: bool = False  # runs in the folder of the command
     checks: tuple[str, ...] = ()  # that a result must pass, as typed
+    needs: Needs = Needs()  # of the host, for each task
 
     @property
     def names(self) -> tuple[str, ...]:

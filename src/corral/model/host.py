@@ -12,6 +12,7 @@ import msgspec
 
 from corral.ids import HostId, Incarnation
 from corral.model.base import Frozen
+from corral.model.needs import Offer
 
 HostState = Literal[
     "new", "joining", "probation", "up", "suspect", "lost",
@@ -29,6 +30,7 @@ class Host(Frozen, frozen=True, kw_only=True):
     reason: str  # why it is unreachable, suspect, lost or quarantined; else ""
     note: str  # what is odd about it though it works; else ""
     unclean: str  # what of ours may still be there; else ""
+    unfit: str = ""  # why it can never run a task of the run that was asked for
     slots: int
     cores: int
     memory_by: str  # how a task's memory is held to its limit there: polled; "" = it cannot be
@@ -58,6 +60,7 @@ class HostSpec(Frozen, frozen=True, kw_only=True):
     port: int | None = None
     slots: int | None = None  # tasks at once; None = its usable cores
     tags: tuple[str, ...] = ()
+    resources: dict[str, int] = msgspec.field(default_factory=dict)  # that tasks may need: gpu
     env: dict[str, str] = msgspec.field(default_factory=dict)  # on top of what a login there has
     setup: str = ""  # shell lines run once before; what they export is what tasks see
     python: str | None = None  # the interpreter; None = look for one
@@ -82,3 +85,10 @@ class RunHost(Frozen, frozen=True, kw_only=True):
     note: str
     unclean: str  # what of ours may still be there
     spec: HostSpec
+    offer: Offer = Offer()  # what it has, as far as is known
+    unfit: str = ""  # why it can never run a task of the run
+
+    @property
+    def is_out(self) -> bool:
+        """Say whether someone has looked and it can never run a task of the run."""
+        return bool(self.unfit) and self.state not in ("new", "joining")

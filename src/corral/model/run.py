@@ -63,6 +63,7 @@ class Input(Frozen, frozen=True, kw_only=True):
     sha256: str
     size: int  # bytes
     mode: int
+    platform: str = ""  # only for hosts of this one, in place of the files without
 
 
 class Submission(Frozen, frozen=True, kw_only=True):

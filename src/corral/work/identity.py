@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from corral.model.command import Line, Mark, Ref, Segment, Shipped, Text
+from corral.model.needs import Needs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,7 @@ def skeleton(command: Command) -> str:
     words = ["".join(_cut(part) for part in word) for word in command.words]
     inputs = sorted(f"{template.path}={template.source}" for template in command.templates)
     checks = {"checks": sorted(command.checks)} if command.checks else {}
+    needs = {"needs": msgspec.to_builtins(command.needs)} if command.needs != Needs() else {}
     return json.dumps(
         ({"inputs": inputs} if inputs else {})
         | {
@@ -40,6 +42,7 @@ def skeleton(command: Command) -> str:
             "shell": command.shell if command.form == "line" else "",
             "here": command.here,
             **checks,
+            **needs,
         },
         sort_keys=True,
         ensure_ascii=False,

@@ -18,7 +18,7 @@ from corral.model.base import Frozen
 from corral.model.command import Choice
 from corral.model.run import EXIT_MEANINGS, ExitMeaning
 from corral.units import seconds, size
-from corral.work import axes, command, limits, tables
+from corral.work import axes, command, limits, needs, tables
 from corral.work.positions import Path, Positions
 from corral.work.sources import Source, Ways
 
@@ -62,6 +62,7 @@ class RunFile(Frozen, frozen=True, kw_only=True):
     mem: tuple[str, ...] = ()  # of a task; the next one when it had too little
     disk_floor: str | None = None
     retries: int | None = None
+    needs: dict[str, needs.Given] = msgspec.field(default_factory=dict)  # of each task, of its host
     slots: int | None = None
     shell: str = "/bin/sh"
     here: bool = False
@@ -117,7 +118,7 @@ def understand(file: RunFile, folder: Folder) -> Parsed:
     Raises:
         UsageError: With the column of what is wrong, and the way out.
     """
-    return command.parse(
+    parsed = command.parse(
         file.run,
         folder=folder,
         declared=file.sweep,
@@ -128,6 +129,8 @@ def understand(file: RunFile, folder: Folder) -> Parsed:
         ways=file.ways,
         inputs=file.inputs,
     )
+    needed = msgspec.structs.replace(parsed.command, needs=needs.read(file.needs))
+    return msgspec.structs.replace(parsed, command=needed)
 
 
 def check(text: str, *, path: str, folder: Folder) -> Parsed:
@@ -190,6 +193,11 @@ def _file(found: Mapping[str, Any]) -> RunFile:
                 values[key] = (value,) if isinstance(value, str) else tuple(value)
             case "source":
                 values[key] = tuple(_source(source) for source in value)
+            case "needs":
+                values[key] = {
+                    name: tuple(item) if isinstance(item, list) else item
+                    for name, item in value.items()
+                }
             case "exit_codes":
                 values[key] = {int(code): meaning for code, meaning in value.items()}
             case _:
@@ -302,6 +310,7 @@ _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "disk_floor": (_reads(size), 'a size such as "256M"'),
     "retries": (_count, "a whole number from 0"),
     "slots": (_positive, "a whole number from 1"),
+    "needs": (lambda value: isinstance(value, dict), "a table: { cpus = 2 }"),
     "shell": (_text, "the path of a shell"),
     "here": (_flag, "true or false"),
     "out": (_text, "a folder"),
@@ -323,9 +332,12 @@ def _problems(key: str, value: object) -> Iterator[Problem]:
     if problem := _misfit((key,), value, _KEYS):
         yield problem
     elif isinstance(value, dict):
-        inside = {"sweep": _axis_problem, "inputs": _input_problem, "exit_codes": _exit_problem}[
-            key
-        ]
+        inside = {
+            "sweep": _axis_problem,
+            "inputs": _input_problem,
+            "exit_codes": _exit_problem,
+            "needs": _need_problem,
+        }[key]
         for name, item in value.items():
             if problem := inside(name, item):
                 yield problem
@@ -364,6 +376,11 @@ def _input_problem(name: str, value: object) -> Problem | None:
         return None
     hint = f'"{name}" = "{name}.j2"'
     return Problem(("inputs", name), f"`{name}` in [inputs] must be a template's file", hint)
+
+
+def _need_problem(name: str, value: object) -> Problem | None:
+    wrong = needs.problem(name, value)
+    return None if wrong is None else Problem(("needs", name), *wrong)
 
 
 def _exit_problem(code: str, meaning: object) -> Problem | None:

@@ -19,7 +19,7 @@ values (?1, ?2, ?3, '[]', '', '{}', 'preparing', '{}', ?4)
 -- run_prepare --
 -- A submission begins: the run hands out nothing until run_open.
 update run set words = ?2, source = ?3, options = ?4, generation = ?5, detached = ?6,
-    submission = ?7, state = 'preparing', reason = '', ended = null
+    picky = ?8, submission = ?7, state = 'preparing', reason = '', ended = null
 where id = ?1
 
 -- run_open --
@@ -248,7 +248,8 @@ update host set state = 'probation' where id = ?1 and state = 'quarantined'
 -- hosts_usable --
 -- Hosts of a run that take work or may soon.
 select count(*) from host_run u join host h on h.id = u.host_id
-where u.run_id = ?1 and u.wanted and h.state in ('joining', 'probation', 'up', 'suspect')
+where u.run_id = ?1 and u.wanted and u.unfit = ''
+    and h.state in ('joining', 'probation', 'up', 'suspect')
 
 -- hosts_silent --
 -- Whether any host is suspect.
@@ -259,22 +260,43 @@ select exists (select 1 from host where state = 'suspect')
 select id, name from host where state = 'quarantined'
 
 -- hosts_of_run --
--- The hosts that a run may use: name, state, reason, note, short, unclean, spec.
-select h.name, h.state, h.reason, h.note, h.short, h.unclean, h.spec from host_run u join host h on h.id = u.host_id
+-- The hosts that a run may use: name, state, reason, note, short, unclean, spec, facts, why it never can.
+select h.name, h.state, h.reason, h.note, h.short, h.unclean, h.spec, h.facts, u.unfit
+from host_run u join host h on h.id = u.host_id
 where u.run_id = ?1 and u.wanted order by h.id
 
 -- hosts_known --
--- Every host: name, state, reason, note, short, unclean, spec.
-select name, state, reason, note, short, unclean, spec from host order by id
+-- Every host, as `hosts_of_run`.
+select name, state, reason, note, short, unclean, spec, facts, '' from host order by id
 
 -- run_forget_hosts --
 -- The next command says which hosts the run may use.
 update host_run set wanted = 0 where run_id = ?1
 
 -- host_run_want --
--- The run may use a host: host_id, run_id.
-insert into host_run (host_id, run_id, wanted) values (?1, ?2, 1)
-on conflict do update set wanted = 1
+-- The run may use a host: host_id, run_id, why it never can.
+insert into host_run (host_id, run_id, wanted, unfit) values (?1, ?2, 1, ?3)
+on conflict do update set wanted = 1, unfit = excluded.unfit
+
+-- host_run_fit --
+-- What its agent found says whether a host can run a run's tasks at all: host_id, run_id, why not.
+update host_run set unfit = ?3 where host_id = ?1 and run_id = ?2 and unfit != ?3
+
+-- host_offer --
+-- What is known of what a host has: spec, facts, 1 = an agent has looked and is there.
+select spec, facts, state not in ('new', 'joining', 'unreachable', 'gone') from host where id = ?1
+
+-- runs_picky --
+-- Runs for which not every host will do, and that may use this one: id, generation.
+select r.id, r.generation from run r join host_run u on u.run_id = r.id and u.host_id = ?1 and u.wanted
+where r.picky and r.state not in ('done', 'cancelled')
+
+-- tickets_counted --
+-- How many tickets of each run and generation an agent has; nothing while no run is picky.
+select t.run_id, t.generation, count(*) from attempt a join task t on t.id = a.task_id
+where a.incarnation = ?1 and a.state in ('leased', 'running')
+    and exists (select 1 from run where picky and state != 'done')
+group by t.run_id, t.generation
 
 -- agent_new --
 -- incarnation, host_id, folder, slots, started.
@@ -454,7 +476,7 @@ update task set state = 'skipped', reason = ?2 where id = ?1 and state in ('acti
 -- runs_waiting --
 -- Runs that have something to hand out to a host, those with least under way first.
 select r.id, r.generation, g.submission, w.n, g.typical_s, g.successes from run r
-join host_run u on u.run_id = r.id and u.host_id = ?1 and u.wanted
+join host_run u on u.run_id = r.id and u.host_id = ?1 and u.wanted and u.unfit = ''
 join generation g on g.run_id = r.id and g.number = r.generation
 join run_count w on w.run_id = r.id and w.generation = r.generation and w.state = 'waiting'
 left join run_count a on a.run_id = r.id and a.generation = r.generation and a.state = 'active'
@@ -478,7 +500,7 @@ select t.id, t.number, t.attempts, t.epoch, 'straggler', t.generation, t.run_id 
 join attempt a on a.host_id = s.id and a.state in ('leased', 'running')
 join task t on t.id = a.task_id and t.state = 'active' and t.epoch = a.epoch
 join run r on r.id = t.run_id and r.generation = t.generation and r.state = 'open'
-join host_run u on u.run_id = r.id and u.host_id = ?1 and u.wanted
+join host_run u on u.run_id = r.id and u.host_id = ?1 and u.wanted and u.unfit = ''
 where s.state = 'suspect' and s.id != ?1 and not exists (
     select 1 from attempt x join host h on h.id = x.host_id
     where x.task_id = t.id and x.epoch = t.epoch and (
@@ -490,7 +512,7 @@ group by t.id order by t.id limit ?2
 -- Those of the tasks of late attempts (a JSON list of tickets) that another host may try: host_id, limit, twins that a task may have had.
 select t.id, t.number, t.attempts, t.epoch, 'straggler', t.generation, t.run_id, a.ticket
 from json_each(?1) j cross join attempt a cross join task t cross join run r
-join host_run u on u.run_id = r.id and u.host_id = ?2 and u.wanted
+join host_run u on u.run_id = r.id and u.host_id = ?2 and u.wanted and u.unfit = ''
 where a.ticket = j.value and t.id = a.task_id and r.id = t.run_id and a.host_id != ?2
     and a.state = 'running' and t.state = 'active' and t.epoch = a.epoch
     and r.state = 'open' and r.generation = t.generation
@@ -578,7 +600,8 @@ select exists (select 1 from host_run where run_id = ?2 and host_id != ?1 and su
 -- hosts_untried --
 -- Usable hosts of a run (?4) other than ?2 that have not failed the task.
 select count(*) from host_run u join host h on h.id = u.host_id
-where u.run_id = ?4 and u.wanted and h.state in ('joining', 'probation', 'up', 'suspect') and h.id != ?2 and not exists (
+where u.run_id = ?4 and u.wanted and u.unfit = '' and h.id != ?2
+    and h.state in ('joining', 'probation', 'up', 'suspect') and not exists (
     select 1 from attempt a where a.task_id = ?1 and a.host_id = h.id
         and a.outcome in ('failed', 'rejected') and a.epoch = ?3)
 
@@ -810,6 +833,7 @@ select id from attempt where task_id = ?1 and number = ?2
 -- hosts --
 -- Every host with what it did: run_id (null: all).
 select h.id, h.name, h.state, h.reason, h.note, h.short, h.unclean, h.slots, h.facts,
+    coalesce((select unfit from host_run where host_id = h.id and run_id = ?1 and wanted), ''),
     (select count(*) from attempt a where a.host_id = h.id and a.state in ('leased', 'running')),
     (select coalesce(sum(successes), 0) from host_run u where u.host_id = h.id),
     (select coalesce(sum(blamed), 0) from host_run u where u.host_id = h.id)

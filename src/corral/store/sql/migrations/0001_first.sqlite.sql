@@ -14,6 +14,7 @@ create table run (
         check (state in ('preparing', 'open', 'paused', 'halted', 'cancelled', 'done')),
     reason text not null default '',        -- why it is paused, or halted by itself
     detached integer not null default 0,    -- goes on without a follower
+    picky integer not null default 0,       -- 1: not every host will do, or a task takes more than a slot
     trusted integer not null default 0,     -- an operator said "go on": no more pausing by itself
     served_s real not null default 0,       -- since the last beginning, if it has a --run-timeout
     failed_before integer not null default 0, -- failed tasks at the last beginning: --halt forgives them
@@ -25,6 +26,7 @@ create table run (
     check ((submission is not null) = (state = 'preparing')),
     unique (folder, skeleton, name)
 );
+create index run_picky on run (state) where picky;
 
 create table generation (
     run_id integer not null references run (id) on delete cascade,
@@ -211,6 +213,7 @@ create table host_run (
     host_id integer not null references host (id) on delete cascade,
     run_id integer not null references run (id) on delete cascade,
     wanted integer not null default 0,      -- the latest command names it
+    unfit text not null default '',         -- why it can never run a task of the run
     successes integer not null default 0,
     blamed integer not null default 0,      -- failures blamed on the host
     streak integer not null default 0,      -- failures since its last success
