@@ -248,6 +248,7 @@ class Link:
         self.processes = processes
         self.port = port  # to the supervisor; None while there is none
         self.facts = facts  # None once the master has them
+        self.collects = port is None  # what ran is dead: only what had ended is handed in
         self.over = ""
 
         self.number = self.file_number = disk.next_generation() * GENERATION
@@ -292,7 +293,7 @@ class Link:
         self.met = port is None  # the supervisor's table comes before our first word, once
         for record in disk.journal():
             self._keep(record)
-        if port is None:
+        if self.collects:
             self.stop = "drain"
 
     # ------------------------------------------------ events
@@ -469,6 +470,8 @@ class Link:
             words["short"] = self.short
         if self.facts:
             words["facts"] = self.facts
+        if self.collects:
+            words["collects"] = True
         if self._may_say_bye():
             words["bye"] = True
         body = '%s,"reports":[%s]}' % (dumps(words)[:-1], ",".join(reports))
@@ -642,19 +645,13 @@ class Link:
 
     def _take_leases(self, leases):
         if self.stop:
-            self._turn_down([lease["ticket"] for lease in leases])
+            self._take_ends([returned(lease["ticket"], "stopping") for lease in leases])
             return
         fit = [lease for lease in leases if not self._lacks(lease)]
         self._give(fit)
         for lease in leases:
             if lease["ticket"] not in self.queued:
                 self._await_files(lease)
-
-    def _turn_down(self, tickets):
-        """Give back leases that come too late; the life before this one may have started some."""
-        started = self.disk.started() if tickets else ()
-        times = [self.clock.wall() if ticket in started else None for ticket in tickets]
-        self._take_ends([returned(t, "stopping", time) for t, time in zip(tickets, times)])
 
     def _drop_parts(self):
         used = {lease["part"] for lease in self.fetching.values()}

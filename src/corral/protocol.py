@@ -112,6 +112,7 @@ class Exchange(Message, frozen=True, kw_only=True):
     progress: tuple[tuple[str, str], ...] = ()
     """Ticket and the last line of its CORRAL_PROGRESS: of running ones, where it is another."""
     facts: Facts | None = None
+    collects: bool = False  # a second life: its tasks are dead, it hands in what ended before
     bye: bool = False  # nothing is left here; the processes end after this answer
 
 

@@ -209,6 +209,19 @@ def test_what_was_never_received_comes_back_and_is_not_called_lost(world: World)
     assert "lost" not in world.events()
 
 
+def test_what_a_life_that_collects_does_not_have_is_lost(world: World) -> None:
+    """Bug: it was taken for never received, and leased anew under its ticket."""
+    world.submit("true {1..2}")
+    first, second = world.agent().take()
+    agent = world.agent("a2")
+    agent.name = "a1"
+    agent.number = 1_000_000
+    reply = agent.say(ended(first), collects=True)
+    assert (reply.leases, reply.answered) == ((), (first,))
+    assert world.attempts()[1] == (2, "first", "lost")
+    assert second
+
+
 def test_what_was_started_and_came_back_was_the_first(world: World) -> None:
     world.submit("true 1")
     agent = world.agent()

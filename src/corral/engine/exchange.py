@@ -74,6 +74,8 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
         agent = _agent(tx, request.incarnation) or agent
     unwanted, held = _compare(tx, agent, request, now)
     parts.running[agent.incarnation] = dict(request.running)
+    if request.collects:
+        parts.retiring.add(agent.incarnation)
     if request.bye:
         _goodbye(tx, agent, parts, now)
         return Reply(number=request.number, answered=answered)
@@ -364,6 +366,7 @@ def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[Unw
     again: list[tuple[int, int]] = []
     started: list[tuple[int, float]] = []
     gone: list[str] = []
+    dead: list[str] = []
     held = 0
     live = tx.rows("attempts_live", agent.incarnation)
     for name, attempt, state, granted_by, wanted, is_open, is_done in live:
@@ -378,6 +381,8 @@ def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[Unw
                 back.append(name)
         elif name in ended:
             continue
+        elif request.collects:
+            dead.append(name)  # whether it was ever started, nobody knows any more
         elif state == "leased" and not is_open:
             gone.append(name)  # never received, and no longer to be handed out
         elif state == "leased" and granted_by < request.number:
@@ -390,6 +395,8 @@ def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[Unw
     tx.change_each("attempt_running", started)
     tx.change_each("attempt_grant_again", again)
     _lose(tx, gone, "the agent does not have it any more", now)
+    if dead:
+        upkeep.lose_all(tx, dead, why="it died with its agent", now=now)
     given_up = (queued | set(running)) - {row[0] for row in live}
     if given_up:
         rows = tx.rows("attempts_still_wanted", json.dumps(sorted(given_up)), agent.incarnation)
