@@ -217,6 +217,8 @@ def slow_network(simulation: Simulation, host: Host, chance: Random) -> None:
 
 def flaky_network(simulation: Simulation, host: Host, chance: Random) -> None:
     """Messages are lost with their connection, come late, out of order, or twice."""
+    if host.manner.local:
+        return
     host.way.flaky = chance.choice((0.03, 0.2))
 
     def mend() -> None:

@@ -276,7 +276,8 @@ class Watch:
     def _is_calm(self, seconds: float) -> bool:
         life = self.life
         quiet = self.loop.now - self.life_troubled_at > seconds
-        return life is not None and not life.dead and not life.timeline.frozen and quiet
+        serves = life is not None and not (life.dead or life.over or life.timeline.frozen)
+        return serves and quiet
 
     def _odd(self) -> Iterable[str]:
         """Name what must not last."""
