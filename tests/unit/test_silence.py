@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from corral.engine import upkeep
@@ -156,6 +158,31 @@ def test_a_lost_hosts_tasks_wait_for_another_and_its_late_result_counts_once() -
     assert {"lost", "late"} <= set(world.events())
 
 
+def test_a_late_result_that_is_to_be_checked_keeps_its_task_from_going_out_again() -> None:
+    world = World()
+    one, two = two_hosts(world)
+    world.submit("true 1", checks=("nonempty",))
+    [ticket] = one.take()
+    world.do(upkeep.lose_agent, Incarnation("a1"), why="too long", now=world.now)
+    world.parts.low = True  # nothing is handed out before it is back
+    one.say(ended(ticket))
+    world.parts.low = False
+    assert two.say().leases == ()
+    assert world.recount() == {"active": 1}
+
+
+def test_a_late_failure_is_charged_like_any() -> None:
+    """Bug: its task waited again by then, and was not charged."""
+    world = World()
+    one, two = two_hosts(world)
+    world.submit("false 1", retries=1)
+    [ticket] = one.take()
+    world.do(upkeep.lose_agent, Incarnation("a1"), why="too long", now=world.now)
+    one.say(ended(ticket, exit_code=1))
+    two.say(ended(two.take()[0], exit_code=1))
+    assert world.recount() == {"failed": 1}
+
+
 def test_a_host_that_comes_back_goes_on_with_what_is_still_wanted() -> None:
     world = World()
     one, _ = two_hosts(world)
@@ -209,6 +236,25 @@ def test_a_quarantined_host_proves_itself_with_one_task() -> None:
     [probe] = bad.take()
     bad.say(ended(probe))
     assert hosts(world)["bad"] == "up"
+
+
+def test_a_host_gets_what_it_failed_again_only_when_all_that_can_be_asked_have() -> None:
+    """Bug: failures on hosts in quarantine counted for those that had not tried."""
+    world = World()
+    sick = [world.agent(f"s{n}", host=f"sick{n}") for n in range(2)]
+    last, good = world.agent("a1", host="last"), world.agent("a2", host="good")
+    world.submit("true 1", retries=9)
+    for agent in (*sick, last):
+        [ticket] = agent.take()
+        agent.say(ended(ticket, exit_code=1))
+    world.do(_quarantine, "sick0")
+    world.do(_quarantine, "sick1")
+    assert last.say().leases == ()
+    assert len(good.say().leases) == 1
+
+
+def _quarantine(tx: Any, host: str) -> None:
+    tx.change("host_set", upkeep.name_host(tx, host, slots=2), "quarantined", "it is sick")
 
 
 def test_a_task_on_which_three_hosts_died_is_parked_and_may_be_retried() -> None:

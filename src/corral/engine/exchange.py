@@ -237,6 +237,7 @@ def _settle_one(tx: Tx, attempt: Known, report: Report, part: Part, *, now: floa
         events.add(
             tx, now, "late", run=attempt.run, name=attempt.run_name, tickets=[attempt.ticket]
         )
+        tx.change("task_active", attempt.task, attempt.epoch)
     kind = _kind(report)
     tx.change(
         "attempt_report", attempt.id, report.digest, report.slot, report.exit, report.signal,

@@ -449,6 +449,10 @@ select unjudged >= 3 from attempt where id = ?1
 -- It is handed out: id.
 update task set state = 'active', attempts = attempts + 1 where id = ?1 and state = 'waiting'
 
+-- task_active --
+-- An attempt of it that was given up has reported after all: it is not to go out meanwhile.
+update task set state = 'active' where id = ?1 and state = 'waiting' and epoch = ?2
+
 -- task_accept --
 -- Its result: id, attempt, epoch. Once only.
 update task set state = 'done', accepted = ?2, reason = ''
@@ -490,8 +494,12 @@ where t.run_id = ?1 and t.state = 'waiting' and (
     ?3 <= 1 or t.attempts = 0
     or not exists (select 1 from attempt a where a.task_id = t.id and a.host_id = ?2
                    and a.outcome in ('failed', 'rejected') and a.epoch = t.epoch)
-    or (select count(distinct a.host_id) from attempt a where a.task_id = t.id
-        and a.outcome in ('failed', 'rejected') and a.epoch = t.epoch) >= ?3)
+    or not exists (select 1 from host_run u join host h on h.id = u.host_id
+                   where u.run_id = ?1 and u.wanted
+                   and h.state in ('joining', 'probation', 'up', 'suspect')
+                   and not exists (select 1 from attempt a
+                                   where a.task_id = t.id and a.host_id = h.id
+                                   and a.outcome in ('failed', 'rejected') and a.epoch = t.epoch)))
 order by t.position limit ?4
 
 -- tasks_silent --
