@@ -21,6 +21,7 @@ from corral.ids import Owner, RunId
 from corral.master.exchanges import Exchanges
 from corral.master.farm import Farm
 from corral.master.judges import Judges
+from corral.protocol import Exchange, Reply
 from corral.server.agents import AgentChannel
 from corral.store.sqlite import _Work
 from tests.simulation.asyncloop import VirtualLoop
@@ -117,8 +118,19 @@ class LifeStore:
         self._busy = False
         for work in group:
             self._look_at(work)
-        life.simulation.watch.committed([work._args for work in group])
+        watch = life.simulation.watch
+        watch.committed([work._args for work in group])
+        for work in group:
+            self._show(work)
         self._look()
+
+    def _show(self, work: _Work) -> None:
+        """Let the watch see an exchange with the reply to it."""
+        request = work._args[0] if work._args else None
+        if isinstance(request, Exchange) and not work.future.exception():
+            reply = work.future.result()
+            if isinstance(reply, Reply):
+                self._life.simulation.watch.replied(request, reply)
 
     def _look_at(self, work: _Work) -> None:
         """An error that is not meant for a user is a bug, whoever may swallow it."""

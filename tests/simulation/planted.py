@@ -17,7 +17,7 @@ from corral.engine import exchange, judge, upkeep
 from corral.master.farm import Farm
 from corral.scheduler import lease, retry
 from corral.scheduler.retry import Decision
-from corral.store.sqlite import SqliteStore, SqliteTx
+from corral.store.sqlite import SqliteReader, SqliteStore, SqliteTx
 from tests.simulation.run import simulate
 
 if TYPE_CHECKING:
@@ -73,6 +73,22 @@ def _with_query(name: str, changed: Callable[[str], str]) -> Callable[[Any], Any
                 return self.connection.execute(text, values).rowcount
             count: int = change(self, query, *values)
             return count
+
+        return planted
+
+    return make
+
+
+def _with_rows(name: str, changed: Callable[[str], str]) -> Callable[[Any], Any]:
+    """Make a transaction read by another text for one query."""
+
+    def make(rows: Any) -> Any:
+        def planted(self: SqliteReader, query: str, *values: object) -> Any:
+            if query != name:
+                return rows(self, query, *values)
+            text = changed(self._queries[query])
+            assert text != self._queries[query], "the query is not what it was"
+            return self.connection.execute(text, values).fetchall()
 
         return planted
 
@@ -205,6 +221,36 @@ def _wipe_the_spool(leave: Any) -> Any:
     return planted
 
 
+def _note_nothing(take_ends: Any) -> Any:
+    """The supervisor is told that ends are on disk, and may forget them, when they are not."""
+
+    def planted(self: Any, records: Any) -> None:
+        with mock.patch.object(self.disk, "write_journal", return_value=None):
+            take_ends(self, records)
+
+    return planted
+
+
+def _never_lost(standing: Any) -> Any:
+    """A host of which nothing is heard is waited for."""
+
+    def planted(self: Any, **silence: float) -> Any:
+        judged = standing(self, **silence)
+        return "suspect" if judged == "lost" else judged
+
+    return planted
+
+
+def _start_again(on_port_closed: Any) -> Any:
+    """Starts that the dead supervisor noted and had not told are made once more."""
+
+    def planted(self: Any) -> None:
+        with mock.patch.object(self.disk, "started", set[str]):
+            on_port_closed(self)
+
+    return planted
+
+
 BUGS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "accept twice": (judge, "accept", _accept_twice),
     "grant twice for one request": (exchange, "exchange", _grant_twice),
@@ -224,4 +270,23 @@ BUGS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "drop the last report of a batch": (exchange, "_settle", _drop_the_last),
     "wipe an unreported spool": (agent.Link, "_leave", _wipe_the_spool),
     "a dead agent's work is forgotten": (upkeep, "lose_all", lambda _: lambda *__, **___: None),
+    "say that an end is on disk when it is not": (agent.Link, "_take_ends", _note_nothing),
+    "start what a dead supervisor had started": (agent.Link, "on_port_closed", _start_again),
+    "never give up a lost host": (lease.Terms, "standing", _never_lost),
+    "resume without the agents that run": (Farm, "adopt", lambda _: lambda *__: None),
+    "twin on the same host": (
+        SqliteReader, "rows",
+        _with_rows("tasks_late", lambda text: text.replace("and a.host_id != ?2", "")),
+    ),
+    "count retries twice": (
+        SqliteTx, "change", _with_query("task_wait", lambda text: text.replace("?3", "2 * ?3")),
+    ),
+    "hand out of a halted run": (
+        SqliteReader, "rows",
+        _with_rows("runs_waiting", lambda text: text.replace("r.state = 'open'", "r.state != 'done'")),
+    ),
+    "hand out a done task again": (
+        SqliteTx, "change",
+        _with_query("task_wait", lambda text: text.replace("state = 'active'", "state != 'failed'")),
+    ),
 }  # fmt: skip

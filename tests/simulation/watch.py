@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from corral.protocol import Exchange
+from corral.protocol import Exchange, Reply
 from corral.scheduler import placement
 from corral.scheduler.lease import LOST_AFTER_S
 from tests.support.invariants import (
@@ -74,11 +74,13 @@ class Watch:
         self.first_broken = ""
         self._connection = connection
         self._numbers: dict[str, int] = {}  # incarnation -> newest request that was carried out
+        self._untold: dict[str, set[str]] = {}  # incarnation -> what it was not told to end, once
         self._ended: dict[str, Sequence[str]] = {}  # what it said has ended, reported or not
         self._history = 0
         self._sampled = 0  # the history, when it was last looked at as a whole
         self._events = 0
         self._learned: list[tuple[float | None, int]] = [(None, 0)]
+        self._was_open = [False, False]  # the run, at the commits before and now
         self._since: dict[str, float] = {}  # what is odd -> since when
         connection.executescript(TRACE)
 
@@ -103,10 +105,28 @@ class Watch:
 
     # ---------------------------------------------------------------- after each commit
 
+    def replied(self, request: Exchange, reply: Reply) -> None:
+        """An agent that says twice that it holds what nobody wants is told to end it.
+
+        Once it may be the commit of its exchange that makes it unwanted.
+        """
+        if request.bye or request.number != self._numbers.get(request.incarnation):
+            return
+        held = {*request.queued, *(ticket for ticket, _ in request.running)}
+        told = {*reply.kill, *reply.drop, *reply.back}
+        untold = {ticket for ticket in held - told if self._is_unwanted(ticket)}
+        again = sorted(untold & self._untold.get(request.incarnation, set()))
+        self._untold[request.incarnation] = untold
+        self.checks.count += 1
+        if again:
+            self.broken(f"{request.incarnation} was not told to end {' '.join(again)}")
+
     def committed(self, carried_out: Iterable[Sequence[object]]) -> None:
         """Look at what a commit has changed."""
         learned = self._connection.execute("select typical_s, successes from generation").fetchone()
         self._learned = [self._learned[-1], learned]
+        state = self._connection.execute("select state from run").fetchone()
+        self._was_open = [self._was_open[-1], state == ("open",)]
         try:
             self._check_numbers(carried_out)
             self._check_history()
@@ -158,12 +178,23 @@ class Watch:
                         self._check_given_up(name)
                 case "leased":
                     granted.add(was)
+                    self._check_grant(name)
                 case "host" if now == "suspect" and extra == "nothing is heard of it":
                     self._check_silence_of_host(name)
                 case _:
                     pass
         if granted:
             self._check_depth(granted)
+
+    def _check_grant(self, ticket: str) -> None:
+        """A task is not given to a host that has it, nor while its run is not open."""
+        row = self._connection.execute(
+            "select 1 from attempt a join attempt b on b.task_id = a.task_id and b.id != a.id"
+            " and b.host_id = a.host_id and b.state in ('leased', 'running')"
+            " and a.state = 'leased' where a.ticket = ?", (ticket,)
+        ).fetchone()  # fmt: skip
+        self.checks.hold(row is None, f"{ticket} was given to a host that had its task")
+        self.checks.hold(any(self._was_open), f"{ticket} was given out of a run that is not open")
 
     def _check_depth(self, incarnations: set[str]) -> None:
         """What an agent holds after a grant is no more than its slots can be given."""
@@ -208,6 +239,7 @@ class Watch:
         agent = self._agent(row[0])
         has = agent is not None and _has(agent, ticket)
         self.checks.hold(not has, f"{ticket} was given up though {row[0]} has it")
+        self.checks.hold(ticket not in self.starts, f"{row[0]} forgot {ticket}, which it started")
 
     def _check_events(self) -> None:
         rows = self._connection.execute(
@@ -313,19 +345,18 @@ class Watch:
 
     def _unwanted(self, host: Host) -> Iterable[str]:
         """List what runs there for nobody."""
-        for process in host.alive.values():
-            row = self._connection.execute(
-                "select a.outcome, t.state, a.kill from attempt a join task t on t.id = a.task_id"
-                " where a.ticket = ?",
-                (process.ticket,),
-            ).fetchone()
-            if (
-                row is None
-                or row[2]
-                or row[1] in ("done", "cancelled")
-                or row[0] not in (None, "lost")
-            ):
-                yield process.ticket
+        return (one.ticket for one in host.alive.values() if self._is_unwanted(one.ticket))
+
+    def _is_unwanted(self, ticket: str) -> bool:
+        row = self._connection.execute(
+            "select a.outcome, t.state, a.kill from attempt a join task t on t.id = a.task_id"
+            " where a.ticket = ?",
+            (ticket,),
+        ).fetchone()
+        if row is None:
+            return True
+        outcome, state, kill = row
+        return bool(kill) or state in ("done", "cancelled") or outcome not in (None, "lost")
 
 
 def _has(agent: Agent, ticket: str) -> bool:

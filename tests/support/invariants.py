@@ -171,7 +171,17 @@ class Checks:
             self.hold(digest is not None, f"{report.ticket} was acknowledged and is not stored")
             self.hold(code == report.exit, f"{report.ticket} is stored as exit {code}")
 
+    def charges(self) -> None:
+        """A task is charged for its own failures, each once."""
+        rows = self._connection.execute(
+            "select t.number, t.charged, count(a.id) from task t left join attempt a"
+            " on a.task_id = t.id and a.outcome in ('failed', 'rejected') group by t.id"
+        ).fetchall()
+        for number, charged, failures in rows:
+            self.hold(charged <= failures, f"task {number}: {failures} failures, charged {charged}")
+
     def everything(self) -> None:
         """What holds at any time."""
         self.database()
+        self.charges()
         self.starts_have_reasons()
