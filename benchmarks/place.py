@@ -78,7 +78,8 @@ class Place:
         """End what still runs here, and see it gone."""
         if pid := self.master():
             os.kill(pid, signal.SIGTERM)
-        watch.wait_until("the master ends", lambda: not self.master())
+        state = StateFolder.find(self.folder)
+        watch.wait_until("the master ends", lambda: state is None or not state.served())
         watch.wait_until("the agent ends", lambda: not self.agent())
 
 
