@@ -3646,11 +3646,6 @@ class Announcement:
         self.pipe = None
 
 
-def start():
-    """Read the config from stdin, start both processes, print where and who they are."""
-    os.write(1, (json.dumps(begin(read_config())) + "\n").encode())
-
-
 def begin(given, wanted=lambda: True):
     """Start an agent; give where and who it is once both its processes stand.
 
@@ -3760,11 +3755,6 @@ def _last_line(path):
     return readable(lines[-1][-300:]) if lines else "it says nothing"
 
 
-def read_config():
-    """Read the line that says what to do, from the reader that may have read ahead of our source."""
-    return json.loads(sys.stdin.buffer.readline().decode())
-
-
 def prepare_folder(folder):
     """Put into the folder what belongs to every agent's: its source, so that it can be looked at."""
     own_folder(folder)
@@ -3818,9 +3808,8 @@ def detach(folder, keep):
     os.close(logfile)
 
 
-def sweep():
+def sweep(given):
     """Kill what dead agents of an owner left running; those of live ones are let be."""
-    given = read_config()
     own = os.getpid()
     incarnations = {}
     for name in os.listdir("/proc"):
@@ -3832,7 +3821,7 @@ def sweep():
     for incarnation, folder in incarnations.items():
         if given.get("incarnation") in (None, incarnation):
             killed |= sweep_one(given["owner"], incarnation, folder)
-    os.write(1, (json.dumps({"killed": len(killed)}) + "\n").encode())
+    return {"killed": len(killed)}
 
 
 def sweep_one(owner, incarnation, folder):
@@ -3869,25 +3858,15 @@ def kill_tagged(owner, incarnation):
     return killed
 
 
-def join():
+def join(given):
     """Start an agent, or find the one that is here, say where it is, then carry its words."""
-    given = read_config()
-    mark = answer_mark(given)
-    try:
-        found = attach(given) if given.get("attach") else begin(given, login_lives)
-    except Unusable as problem:
-        say(mark, {"error": str(problem), "hint": problem.hint})
-        return
-    except OSError as problem:
-        say(mark, {"error": "cannot start the agent: %s" % problem, "hint": "see its disk"})
-        return
+    found = attach(given) if given.get("attach") else begin(given, login_lives)
     if found is None:
-        say(mark, {"gone": True})
-        return
+        return {"gone": True}
     title_relay(given)
     relay = Relay(encode(found["folder"]))
-    say(mark, found)
-    relay.run()
+    say(given, found)
+    return relay.run()
 
 
 def login_lives():
@@ -3895,13 +3874,12 @@ def login_lives():
     return not select.select([0], [], [], 0)[0]
 
 
-def answer_mark(given):
-    """Give what leads our answer: nothing that merely echoes its input can say it."""
-    return b"corral " + sha256(given["challenge"].encode()).hexdigest().encode()
-
-
-def say(mark, words):
-    os.write(1, b"\n" + mark + b" " + json.dumps(words).encode() + b"\n")
+def say(given, words):
+    """Answer; over a login it is led by what nothing that merely echoes its input can say."""
+    mark = b""
+    if "challenge" in given:
+        mark = b"\ncorral " + sha256(given["challenge"].encode()).hexdigest().encode() + b" "
+    os.write(1, mark + json.dumps(words).encode() + b"\n")
 
 
 def title_relay(given):
@@ -3940,38 +3918,29 @@ def places(given):
     return places
 
 
-def check():
+def check(given):
     """Say what this host is like and whether an agent could live here; leaves nothing."""
-    given = read_config()
-    mark = answer_mark(given)
-    try:
-        folder = choose_folder(given["owner"], given["incarnation"], given.get("workdir"))
-    except Unusable as problem:
-        say(mark, {"error": str(problem), "hint": problem.hint})
-        return
+    folder = choose_folder(given["owner"], given["incarnation"], given.get("workdir"))
     try:
         tasks_environment(dict(given, env=None), folder, login_lives)
-        say(mark, {"facts": host_facts(folder)})
-    except Unusable as problem:
-        say(mark, {"error": str(problem), "hint": problem.hint})
+        return {"facts": host_facts(folder)}
     finally:
         remove_home(encode(folder))
 
 
-def reap():
+def reap(given):
     """List what agents of this account have here, dead or alive; with ``kill`` end and remove it.
 
     Of one ``owner`` or, if that is null, of all; whoever else uses this account is left alone
     unless asked for.
     """
-    given = read_config()
     found = find_agents(given.get("owner"), given.get("workdir"))
     for agent in found:
         processes = pids_of(agent)
         agent["processes"] = len(processes)
         if given.get("kill"):
             agent["unclean"] = end_agent(agent)
-    say(answer_mark(given), {"agents": found})
+    return {"agents": found}
 
 
 def find_agents(owner, workdir):
@@ -4070,21 +4039,21 @@ def end_agent(agent):
     return sorted(left)
 
 
-COMMANDS = {"start": start, "sweep": sweep, "join": join, "check": check, "reap": reap}
+COMMANDS = {"start": begin, "sweep": sweep, "join": join, "check": check, "reap": reap}
 
 
 def main(words):
-    """Run a command; its answer, or what is wrong, is one JSON line."""
+    """Run a command, told more by a line of JSON; so is its answer, or what is wrong."""
+    given = json.loads(sys.stdin.buffer.readline().decode())  # it may have read ahead of our source
     try:
-        COMMANDS[words[0]]()
+        answer = COMMANDS[words[0]](given)
     except Unusable as problem:
         answer = {"error": str(problem), "hint": problem.hint}
     except OSError as problem:
-        answer = {"error": "cannot start the agent: %s" % problem, "hint": "see the work folder"}
-    else:
-        return 0
-    os.write(1, (json.dumps(answer) + "\n").encode())
-    return 1
+        answer = {"error": "cannot start the agent: %s" % problem, "hint": "see its work folder"}
+    if answer:
+        say(given, answer)
+    return int("error" in (answer or ()))
 
 
 if __name__ == "__main__":
