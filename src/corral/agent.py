@@ -4039,12 +4039,35 @@ def end_agent(agent):
     return sorted(left)
 
 
+def arm(asked, mark):
+    """Have a test kill us: every call is a failpoint (corral.failpoint), by caller and called."""
+    name, _, often = asked.partition(":")
+    ahead = [name] * int(often or 1)
+    whens = {"c_call": "before", "c_return": "after"}
+    me = os.getpid()
+
+    def look(frame, event, call):
+        nonlocal me
+        if event in whens:
+            when = whens[event] if os.getpid() == me else "child"
+            me = os.getpid()
+            if ahead[-1:] == ["%s.%s.%s" % (frame.f_code.co_name, call.__name__, when)]:
+                ahead.pop()
+                if not ahead and not os.path.exists(mark):
+                    open(mark, "x").close()
+                    os.kill(me, KILL)
+
+    sys.setprofile(look)
+
+
 COMMANDS = {"start": begin, "sweep": sweep, "join": join, "check": check, "reap": reap}
 
 
 def main(words):
     """Run a command, told more by a line of JSON; so is its answer, or what is wrong."""
     given = json.loads(sys.stdin.buffer.readline().decode())  # it may have read ahead of our source
+    if "CORRAL_FAILPOINT" in os.environ:
+        arm(os.environ["CORRAL_FAILPOINT"], os.environ["CORRAL_FAILPOINT_MARK"])
     try:
         answer = COMMANDS[words[0]](given)
     except Unusable as problem:

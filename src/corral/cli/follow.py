@@ -24,6 +24,7 @@ from corral.cli.stream import Stream
 from corral.client import Client
 from corral.engine import queries
 from corral.errors import CorralError, MasterError, NoHostError
+from corral.failpoint import around
 from corral.ids import RunId
 from corral.model.base import Frozen
 from corral.model.run import Submission
@@ -188,7 +189,7 @@ def _last_one_out(folder: StateFolder) -> None:
 def start_detached(folder: StateFolder) -> None:
     """Start a master in the background; it ends when nothing is left to do."""
     log = folder.path / "logs" / "master.log"
-    with log.open("ab") as out:
+    with log.open("ab") as out, around("follow.detach"):
         subprocess.Popen(
             [sys.executable, "-P", "-m", "corral", "_master"],  # -P: never a json.py of the user's
             stdin=subprocess.DEVNULL,

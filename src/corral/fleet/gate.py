@@ -11,6 +11,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from corral.failpoint import around
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
@@ -51,12 +53,13 @@ async def endpoint(spec: HostSpec, ssh: Sequence[str]) -> str:
     words += [] if spec.port is None else ["-p", str(spec.port)]
     words += [] if spec.user is None else ["-l", spec.user]
     try:
-        process = await asyncio.create_subprocess_exec(
-            *words, "--", spec.host or spec.name,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+        with around("gate.start"):
+            process = await asyncio.create_subprocess_exec(
+                *words, "--", spec.host or spec.name,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
     except OSError:
         return spec.name
     try:
@@ -66,8 +69,9 @@ async def endpoint(spec: HostSpec, ssh: Sequence[str]) -> str:
         return spec.name
     finally:
         if process.returncode is None:  # it hangs, or nobody wants to know any more
-            process.kill()
-            await asyncio.shield(process.wait())
+            with around("gate.kill"):
+                process.kill()
+                await asyncio.shield(process.wait())
     settings: dict[str, str] = {}
     for line in said.decode(errors="replace").splitlines():
         key, _, value = line.partition(" ")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from corral import agent
+from corral.failpoint import around
 from corral.fleet.base import AgentStart, LaunchError
 from corral.fleet.bootstrap import Payload
 from corral.model.host import LOCAL
@@ -165,13 +166,14 @@ def _ask_agent(verb: str, words: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run(words: list[str], line: bytes, seconds: float) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-I", "-S", *words],
-        input=line,
-        capture_output=True,
-        timeout=seconds,
-        check=False,
-    )
+    with around("local.run"):
+        return subprocess.run(
+            [sys.executable, "-I", "-S", *words],
+            input=line,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+        )
 
 
 def _silent(done: subprocess.CompletedProcess[bytes]) -> LaunchError:

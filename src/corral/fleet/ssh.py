@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from corral.failpoint import around
 from corral.fleet import bootstrap, diagnosis
 from corral.fleet.base import AgentStart, LaunchError
 from corral.fleet.bootstrap import Payload
@@ -198,13 +199,14 @@ class _Process(asyncio.Protocol):
         mine, its = socket.socketpair()
         with theirs, its:
             try:
-                process = subprocess.Popen(  # noqa: ASYNC220  (a vfork: a millisecond)
-                    words,
-                    stdin=theirs.fileno(),
-                    stdout=theirs.fileno(),
-                    stderr=its.fileno(),
-                    start_new_session=True,
-                )
+                with around("ssh.start"):
+                    process = subprocess.Popen(  # noqa: ASYNC220  (a vfork: a millisecond)
+                        words,
+                        stdin=theirs.fileno(),
+                        stdout=theirs.fileno(),
+                        stderr=its.fileno(),
+                        start_new_session=True,
+                    )
             except OSError as error:
                 ours.close()
                 mine.close()
@@ -252,15 +254,17 @@ class _Process(asyncio.Protocol):
 
     def kill(self) -> None:
         """Kill it with all it started: the ssh to a jump host would hang on without it."""
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+        with around("ssh.kill"):
+            if self._process.poll() is None:
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _reap(self) -> int:
-        try:
-            return self._process.wait(GOODBYE_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            return self._process.wait()
+        with around("ssh.reap"):
+            try:
+                return self._process.wait(GOODBYE_S)
+            except subprocess.TimeoutExpired:
+                self.kill()
+                return self._process.wait()
 
 
 def _destination(spec: HostSpec) -> list[str]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
 from corral.errors import CorralError
+from corral.failpoint import around
 from corral.results.paths import INDEX, WRITTEN
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ def replacing(path: Path) -> Generator[BinaryIO]:
     try:
         with create(draft) as file:
             yield file
-        draft.replace(path)
+        with around("results.write"):
+            draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, Self
 import msgspec
 
 from corral.errors import UsageError
+from corral.failpoint import around
 from corral.model.base import Frozen
 from corral.results.paths import is_safe
 
@@ -131,11 +132,15 @@ def run(
         watch = _Watch(process.pid, limit_s=limit_s, stop=stop)
         try:
             _hand_over(process, feed)
-            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # its group is still its own
+            with around("program.wait"):
+                os.waitid(
+                    os.P_PID, process.pid, os.WEXITED | os.WNOWAIT
+                )  # its group is still its own
         finally:
             watch.end()
             _kill_all(process.pid)
-            process.wait()
+            with around("program.reap"):
+                process.wait()
         return Ended(how=watch.how, exit=process.returncode, words=_last_words(errors))
 
 
@@ -174,14 +179,15 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     check_there(program, folder)
     try:
-        return subprocess.Popen(
-            argv,
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=out,
-            stderr=errors,
-            start_new_session=True,
-        )
+        with around("program.start"):
+            return subprocess.Popen(
+                argv,
+                cwd=folder,
+                stdin=subprocess.PIPE,
+                stdout=out,
+                stderr=errors,
+                start_new_session=True,
+            )
     except OSError as error:
         raise UsageError(
             f"{program}: cannot be started: {error.strerror}",
@@ -228,7 +234,7 @@ class _Watch:
 
 def _kill_all(pid: int) -> None:
     """Kill a program with what it started, before it is reaped: its group is nobody else's yet."""
-    with suppress(ProcessLookupError):
+    with suppress(ProcessLookupError), around("program.kill"):
         os.killpg(pid, signal.SIGKILL)
 
 

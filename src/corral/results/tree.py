@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from corral.errors import CorralError
+from corral.failpoint import around
 from corral.results import drafts
 from corral.results.index import Record
 from corral.results.source import CHUNK, check_size
@@ -112,7 +113,8 @@ class Tree:
                     sha256=file.sha256,
                 )
             )
-            os.rename(self._draft, name, dst_dir_fd=parent)
+            with around("results.file"):
+                os.rename(self._draft, name, dst_dir_fd=parent)
         except BaseException:
             self._draft.unlink(missing_ok=True)
             raise

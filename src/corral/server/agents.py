@@ -13,6 +13,7 @@ import msgspec
 
 from corral.engine import upkeep
 from corral.errors import StoreError
+from corral.failpoint import around
 from corral.ids import Incarnation
 from corral.protocol import CHUNK, TAIL, Exchange, Received, Refusal, Reply, agent_key, signature
 
@@ -235,5 +236,6 @@ async def _send(send: Send, answer: Answer, seal: str) -> None:
     headers = [(b"content-length", str(len(answer.body)).encode())]
     if seal:
         headers.append((b"corral-signature", seal.encode()))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    with around("agents.answer"):
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})

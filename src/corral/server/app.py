@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING, TypeVar
 
 from corral.clock import SystemClock
+from corral.failpoint import around
 from corral.fleet.base import Doors
 from corral.master.master import Master
 from corral.server import auth
@@ -15,8 +16,9 @@ from corral.server.listener import Listener
 from corral.store.folder import MasterAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, MutableMapping
     from pathlib import Path
+    from typing import Any
 
     from starlette.applications import Starlette
 
@@ -71,7 +73,7 @@ class UserDoor:
         if auth.is_user(scope["headers"], self._secret, self.address):
             if self._users is None:
                 self._users = routes(self._master)
-            await self._users(scope, receive, send)
+            await self._users(scope, receive, _with_points(send))
         else:
             await _refuse(send)
 
@@ -102,6 +104,16 @@ async def serve(folder: StateFolder, store: Store, job: Callable[[Master], Await
         await asyncio.sleep(LAST_WORDS_S)
         users.close()
         agents.close()
+
+
+def _with_points(send: Send) -> Send:
+    """Make the door's words to a user such that the master may be killed around each."""
+
+    async def say(words: MutableMapping[str, Any]) -> None:
+        with around("users.answer"):
+            await send(words)
+
+    return say
 
 
 async def _refuse(send: Send) -> None:

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from corral.errors import StoreError, UsageError
+from corral.failpoint import around
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +113,7 @@ class Blobs:
         if self.part_size(ticket, n) != size or self._hash_of_part(ticket, n) != sha256:
             self.drop(ticket, n)
             return False
-        with path.open("rb") as file:
+        with path.open("rb") as file, around("blobs.land"):
             os.fsync(file.fileno())
         self._place(path, sha256)
         self._hashes.pop((ticket, n), None)
@@ -162,7 +163,8 @@ class Blobs:
                     size += len(data)
                     copy.write(data)
                 copy.flush()
-                os.fsync(copy.fileno())
+                with around("blobs.add"):
+                    os.fsync(copy.fileno())
             self._place(path, running.hexdigest())
         except OSError as error:
             path.unlink(missing_ok=True)
@@ -175,7 +177,8 @@ class Blobs:
     def _place(self, path: Path, sha256: str) -> None:
         final = self.path(sha256)
         final.parent.mkdir(parents=True, exist_ok=True)
-        path.replace(final)
+        with around("blobs.place"):
+            path.replace(final)
         for folder in (final.parent, self._folder):
             _sync_folder(folder)
 
@@ -192,6 +195,7 @@ def _digest(file: BinaryIO) -> tuple[str, int]:
 def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        with around("blobs.sync"):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)

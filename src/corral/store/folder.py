@@ -20,6 +20,7 @@ import msgspec
 
 from corral import ids
 from corral.errors import StoreError
+from corral.failpoint import around
 from corral.model.base import Frozen
 from corral.store.blobs import Blobs
 from corral.store.room import Ballast, Room, room
@@ -244,4 +245,5 @@ def _write_private(path: Path, text: str) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
-    temporary.replace(path)
+    with around("folder.write"):
+        temporary.replace(path)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corral.errors import StoreError
+from corral.failpoint import around
 from corral.store import sql
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ class SqliteStore:
             self._connection.execute("begin immediate")
             for work in group:
                 work.run(tx)
-            self._connection.execute("commit")
+            with around("store.commit"):
+                self._connection.execute("commit")
         except sqlite3.Error:
             if self._connection.in_transaction:
                 self._connection.execute("rollback")
@@ -326,7 +328,8 @@ def _migrate(connection: sqlite3.Connection) -> None:
     for number, script in steps:
         if number <= version:
             continue
-        connection.executescript(
-            f"begin immediate;\n{script}\npragma user_version={number};\n"
-            f"pragma application_id={APPLICATION_ID};\ncommit;"
-        )
+        with around("store.migration"):
+            connection.executescript(
+                f"begin immediate;\n{script}\npragma user_version={number};\n"
+                f"pragma application_id={APPLICATION_ID};\ncommit;"
+            )
