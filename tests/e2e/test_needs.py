@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from tests.support.corral import Corral
 
 CORES = len(os.sched_getaffinity(0))
+PLATFORM = f"{sys.platform}-{os.uname().machine}"
 HOSTS = '[hosts.localhost]\nslots = 4\ntags = ["fast"]\nresources = { gpu = 2 }\n'
 
 
@@ -103,3 +105,43 @@ def test_other_needs_are_another_run(here: Corral) -> None:
     assert "3 kept" in here("run", "--needs", "cpus=2", "echo {1..3}").stderr
     here("run", "--needs", "cpus=3", "echo {1..3}")
     assert [run["name"] for run in here.json("ls")["runs"]] == ["echo", "echo-2"]
+
+
+def test_a_platform_gets_its_own_program(corral: Corral) -> None:
+    corral.write("sim", "#!/bin/sh\necho common $1\n", executable=True)
+    corral.write("build/here/sim", "#!/bin/sh\necho special $1\n", executable=True)
+    job = f'run = "./sim {{1..2}}"\n[platform."{PLATFORM}"]\npush = {{ sim = "build/here/sim" }}\n'
+    corral.write("job.toml", job)
+    said = corral("run", "job.toml").stderr
+    assert f"build/here/sim to {PLATFORM}" in said
+    assert corral.output("job") == "special 1\nspecial 2\n"
+    repeats = corral("init", "--from-run", "job", "-").stdout
+    assert f'[platform.{PLATFORM}]\npush = {{ sim = "build/here/sim" }}\n' in repeats
+    corral.write("build/here/sim", "#!/bin/sh\necho changed $1\n", executable=True)
+    assert f"sim for {PLATFORM} changed: all start afresh" in corral("run", "job.toml").stderr
+    assert corral.output("job") == "changed 1\nchanged 2\n"
+
+
+def test_files_for_another_platform_alone_are_no_program_for_this_one(corral: Corral) -> None:
+    corral.write("arm/sim", "#!/bin/sh\necho arm\n", executable=True)
+    job = 'run = "./sim {1..2}"\n[platform."plan9-arm"]\npush = { sim = "arm/sim" }\n'
+    corral.write("job.toml", job)
+    said = corral("run", "job.toml", code=2).stderr
+    assert said.startswith(f"corral: there is no program for {PLATFORM}, only for plan9-arm\n")
+    corral.write("sim", "#!/bin/sh\necho common $1\n", executable=True)
+    corral("run", "job.toml")
+    assert corral.output("job") == "common 1\ncommon 2\n"
+
+
+def test_platforms_that_cannot_be_meant(corral: Corral) -> None:
+    corral.write(
+        "job.toml",
+        'run = "true"\n[platform.ARM]\npush = ["a"]\n[platform.linux-arm]\npsh = ["a"]\n'
+        '[platform.linux-mips]\npush = { "../x" = "a" }\n',
+    )
+    said = corral("check", code=2).stderr
+    assert "job.toml:2:11: 'ARM' is no platform" in said
+    assert 'job.toml:5:1: unknown key `psh`\n  psh = ["a"]\n  ^^^ did you mean `push`?' in said
+    assert "job.toml:7:1: `push` must be a list of files, or a table" in said
+    corral.write("job.toml", 'run = "true"\n[platform.linux-arm]\npush = { sim = "nosuch" }\n')
+    assert "push nosuch: there is no such file here" in corral("check", code=2).stderr

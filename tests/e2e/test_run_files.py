@@ -113,7 +113,7 @@ def test_init_writes_a_file_that_runs_and_never_over_another(corral: Corral) -> 
 def test_init_names_every_key_and_every_example_in_it_is_right() -> None:
     for key in runfile.KEYS:
         assert re.search(rf"(?m)^#?\[*{key}\b", EVERYTHING), key
-    for example in re.findall(r"(?m)^#([a-z_]+ = .*)$", EVERYTHING):
+    for example in re.findall(r"(?m)^#([a-z_][a-z0-9_.\"-]* = .*)$", EVERYTHING):
         if not example.startswith(("values", "file", "linked")):
             runfile.load(f'run = "echo"\n{example}\n', path="job.toml")
     tables = EVERYTHING[EVERYTHING.index("#[inputs]") :]

@@ -67,6 +67,28 @@ def test_what_only_an_agent_can_see_is_said_when_it_has_looked(on_farm: Corral) 
     assert "no task of this run goes there" in done.stderr
 
 
+def test_each_platform_gets_its_program(on_farm: Corral) -> None:
+    [looked] = on_farm.json("hosts", "check", "-w", "h1")["hosts"]
+    platform = looked["facts"]["platform"]
+    for name in ("one", "other"):
+        text = f"#!/bin/sh\nsleep 0.1\necho {name} $(uname -m)\n"
+        on_farm.write(f"{name}/sim", text, executable=True)
+    one = f'[platform."{platform}"]\npush = {{ sim = "one/sim" }}\n'
+    on_farm.write("one.toml", f'run = "./sim {{1..16}}"\n{one}')
+    said = on_farm("run", "one.toml").stderr
+    assert "h3: it is linux-i686, and no program is given for that" in said
+    assert hosts_of(on_farm, "one") == {"h1", "h2"}
+    other = '[platform."linux-i686"]\npush = { sim = "other/sim" }\n'
+    on_farm.write("one.toml", f'run = "./sim {{1..16}}"\n{one}{other}')
+    on_farm("run", "one.toml")
+    machine = platform.partition("-")[2]
+    said_by = {row["host"]: set[str]() for row in on_farm.rows("one")}
+    for row, line in zip(on_farm.rows("one"), on_farm.output("one").splitlines(), strict=True):
+        said_by[row["host"]].add(line)
+    assert said_by["h3"] == {"other i686"}
+    assert said_by["h1"] == said_by["h2"] == {f"one {machine}"}
+
+
 def test_a_demand_that_no_host_meets_ends_the_command(on_farm: Corral) -> None:
     said = on_farm("run", "--needs", "tags=big", "echo {1..3}", code=2).stderr
     assert said.startswith("corral: no host has the tag big\n")

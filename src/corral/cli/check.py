@@ -24,7 +24,7 @@ def command(file: str, *, as_json: bool) -> None:
     if found.stdin is not None:
         folder.stdin = found.stdin.encode()
     parsed = runfile.check(text, path=file, folder=folder)
-    ship = [] if found.here else list(dict.fromkeys((*parsed.ship, *folder.pushed(found.push))))
+    ship = shipping.loads(found, parsed.ship, folder)
     shipping.refuse_doubles(parsed.command, ship)
     name = found.name or Path(file).stem
     preview(name, parsed, shipping.sizes(ship, here), hosts=(), everything=False, as_json=as_json)

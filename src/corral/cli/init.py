@@ -69,6 +69,8 @@ reps = 2
 
 # Ship files, folders, patterns beside the program, which travels by itself.
 #push = ["config.yaml"]
+# Other files for hosts of one platform: a list, or by place in the task's folder.
+#platform."linux-aarch64".push = { sim = "build/sim.aarch64" }
 # Bring files home and require them, as {>out.txt} in the command.
 #outputs = ["out.txt"]
 

@@ -66,7 +66,7 @@ class Job(Frozen, frozen=True, kw_only=True):
 
     asked: Asked
     parsed: Parsed
-    ship: tuple[str, ...]
+    ship: tuple[shipping.Load, ...]
 
 
 @output.verb("run", options_anywhere=False, optional={"--shuffle": str(runfile.SHUFFLE)})
@@ -208,8 +208,9 @@ def command(
     hosts = selected(flags) or (LOCAL_SPEC,)
     job = read_job(words, folder, given, fresh=fresh)
     tasks = _count(job.parsed)
-    if job.parsed.command.needs != Needs():
-        hosts = fitting(job.parsed.command.needs, hosts, quiet=quiet)
+    programs = shipping.platforms(job.ship)
+    if job.parsed.command.needs != Needs() or programs:
+        hosts = fitting(job.parsed.command.needs, hosts, programs=programs, quiet=quiet)
     ships = shipping.sizes(job.ship, here)
     if dry_run:
         preview(job.asked.name, job.parsed, ships, hosts, everything=True, as_json=as_json)
@@ -244,9 +245,7 @@ def read_job(
     if folder.stdin is not None:
         asked = _replace(asked, {"file": _replace(asked.file, {"stdin": folder.stdin.decode()})})
     parsed = _with_checks(parsed, asked.file, folder)
-    ship = tuple(dict.fromkeys((*parsed.ship, *folder.pushed(asked.file.push))))
-    if asked.file.here:
-        ship = ()
+    ship = shipping.loads(asked.file, parsed.ship, folder)
     shipping.refuse_doubles(parsed.command, ship)
     return Job(asked=asked, parsed=parsed, ship=ship)
 

@@ -16,6 +16,7 @@ import msgspec
 from corral.errors import UsageError
 from corral.model.base import Frozen
 from corral.model.command import Choice
+from corral.model.needs import PLATFORM
 from corral.model.run import EXIT_MEANINGS, ExitMeaning
 from corral.units import seconds, size
 from corral.work import axes, command, limits, needs, tables
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     from corral.work.axes import Folder
     from corral.work.command import Parsed
+
+Push = tuple[str, ...] | dict[str, str]
+"""Files, each at its own place; or by place in a task's folder the file that is to stand there."""
 
 SHUFFLE = 1  # the key of an order that nobody chose: the same tasks come first every time
 MOST_SYNTAX_ERRORS = 5  # after these, what follows is mostly their echo
@@ -54,6 +58,7 @@ class RunFile(Frozen, frozen=True, kw_only=True):
     limit: int | None = None
     stdin: str | None = None  # what `@-` and `-` stand for
     push: tuple[str, ...] = ()
+    platform: dict[str, Push] = msgspec.field(default_factory=dict)  # its files, in place of `push`
     outputs: tuple[str, ...] = ()
     timeout: str | None = None  # of a task: a time, or percent of the run's median
     run_timeout: str | None = None
@@ -157,6 +162,9 @@ def dump(file: RunFile) -> str:
             continue
         if key == "source":
             tables += [line for source in value for line in _source_lines(source)]
+        elif key == "platform":
+            for name, push in value.items():
+                tables += ["", f"[{key}.{_key(name)}]", f"push = {_toml(push)}"]
         elif isinstance(value, dict):
             tables += ["", f"[{key}]", *(f"{_key(name)} = {_toml(v)}" for name, v in value.items())]
         else:
@@ -198,11 +206,17 @@ def _file(found: Mapping[str, Any]) -> RunFile:
                     name: tuple(item) if isinstance(item, list) else item
                     for name, item in value.items()
                 }
+            case "platform":
+                values[key] = {name: _push(table["push"]) for name, table in value.items()}
             case "exit_codes":
                 values[key] = {int(code): meaning for code, meaning in value.items()}
             case _:
                 values[key] = tuple(value) if isinstance(value, list) else value
     return RunFile(**values)
+
+
+def _push(value: Any) -> Push:
+    return tuple(value) if isinstance(value, list) else dict(value)
 
 
 def _axis(value: Any) -> str | tuple[str, ...]:
@@ -239,6 +253,16 @@ def _command(value: object) -> bool:
 
 def _positive(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _pushes(value: object) -> bool:
+    """A list of files, or by place in a task's folder the file that is to stand there."""
+    if not isinstance(value, dict):
+        return _texts(value)
+    return bool(value) and all(
+        _text(file) and place and not place.startswith("/") and ".." not in place.split("/")
+        for place, file in value.items()
+    )
 
 
 def _count(value: object) -> bool:
@@ -310,6 +334,7 @@ _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "disk_floor": (_reads(size), 'a size such as "256M"'),
     "retries": (_count, "a whole number from 0"),
     "slots": (_positive, "a whole number from 1"),
+    "platform": (lambda value: isinstance(value, dict), 'tables: [platform."linux-aarch64"]'),
     "needs": (lambda value: isinstance(value, dict), "a table: { cpus = 2 }"),
     "shell": (_text, "the path of a shell"),
     "here": (_flag, "true or false"),
@@ -320,6 +345,9 @@ _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "collect": (_text, "a collecting rule"),
 }
 KEYS = tuple(_KEYS)
+_PLATFORM_KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
+    "push": (_pushes, 'a list of files, or a table: { sim = "build/sim.arm" }'),
+}
 _SOURCE_KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "values": (_values, "a list of values"),
     "file": (_text, "a file of values, one a line"),
@@ -337,6 +365,7 @@ def _problems(key: str, value: object) -> Iterator[Problem]:
             "inputs": _input_problem,
             "exit_codes": _exit_problem,
             "needs": _need_problem,
+            "platform": _platform_problem,
         }[key]
         for name, item in value.items():
             if problem := inside(name, item):
@@ -381,6 +410,20 @@ def _input_problem(name: str, value: object) -> Problem | None:
 def _need_problem(name: str, value: object) -> Problem | None:
     wrong = needs.problem(name, value)
     return None if wrong is None else Problem(("needs", name), *wrong)
+
+
+def _platform_problem(name: str, value: object) -> Problem | None:
+    path: Path = ("platform", name)
+    if PLATFORM.fullmatch(name) is None:
+        return Problem(path, f"{name!r} is no platform", "as corral hosts check says: linux-x86_64")
+    if not isinstance(value, dict):
+        return Problem(path, "a platform must be a table", f'[platform."{name}"] with push = [...]')
+    for key, item in value.items():
+        if problem := _misfit((*path, key), item, _PLATFORM_KEYS):
+            return problem
+    if "push" not in value:
+        return Problem(path, f"`{name}` has no `push`", 'push = ["sim"]')
+    return None
 
 
 def _exit_problem(code: str, meaning: object) -> Problem | None:
@@ -545,6 +588,10 @@ def _key(name: object) -> str:
 def _toml(value: object) -> str:
     if isinstance(value, tuple | list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return (
+            "{ " + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + " }"
+        )
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
