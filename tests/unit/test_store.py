@@ -126,6 +126,19 @@ def test_every_query_is_well_formed(store: SqliteStore) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize("name", ["attempts_live", "leases", "tickets_counted"])
+def test_what_each_exchange_asks_costs_no_more_with_more_attempts(name: str) -> None:
+    """Each read all attempts there ever were: the partial index was there, and not used."""
+    connection = sqlite3.connect(":memory:")
+    for _, script in sql.migrations("sqlite"):
+        connection.executescript(script)
+    text = sql.queries("sqlite")[name]
+    bindings = ["a1", 1][: 2 if "?2" in text else 1]
+    plan = [row[3] for row in connection.execute(f"explain query plan {text}", bindings)]
+    connection.close()
+    assert plan[0].startswith("SEARCH a USING INDEX attempt_live (incarnation=?")
+
+
 def test_every_query_is_used() -> None:
     source = "".join(path.read_text() for path in SOURCE.rglob("*.py"))
     unused = [name for name in sql.queries("sqlite") if f'"{name}"' not in source]

@@ -294,8 +294,9 @@ where r.picky and r.state not in ('done', 'cancelled')
 -- tickets_counted --
 -- How many tickets of each run and generation an agent has; nothing while no run is picky.
 select t.run_id, t.generation, count(*) from attempt a join task t on t.id = a.task_id
-where a.incarnation = ?1 and a.state in ('leased', 'running')
-    and exists (select 1 from run where picky and state != 'done')
+where exists (select 1 from run where picky and state != 'done') and a.incarnation = ?1
+    and a.state in ('leased', 'running', 'reported')  -- as the index has it, or it is not used
+    and a.state != 'reported'
 group by t.run_id, t.generation
 
 -- agent_new --
@@ -375,7 +376,10 @@ select a.ticket, a.id, a.state, a.granted_by,
 from attempt a
 join task t on t.id = a.task_id
 join run r on r.id = t.run_id
-where a.incarnation = ?1 and a.state in ('leased', 'running')
+where a.incarnation = ?1
+    and a.state in ('leased', 'running', 'reported')  -- as the index has it, or it is not used
+    and a.state != 'reported'
+order by a.id
 
 -- attempt_new --
 -- ticket, task_id, number, epoch, reason, incarnation, host_id, granted_by, leased.
@@ -547,7 +551,10 @@ where a.ticket = j.value and t.id = a.task_id and r.id = t.run_id and a.incarnat
 -- What the reply to exchange ?2 of an agent carries.
 select a.ticket, a.number, t.run_id, t.generation, t.number, t.params, t.rep, t.k from attempt a
 join task t on t.id = a.task_id
-where a.incarnation = ?1 and a.granted_by = ?2 and a.state = 'leased' order by a.id
+where a.incarnation = ?1 and a.granted_by = ?2
+    and a.state in ('leased', 'running', 'reported')  -- as the index has it, or it is not used
+    and a.state = 'leased'
+order by a.id
 
 -- task_ooms --
 -- How often the task of attempt ?1 (its ticket) had too little memory before.
