@@ -411,3 +411,13 @@ def test_checks_are_part_of_what_a_run_is(world: World) -> None:
     assert world.submit("true {1..2}", checks=("json", "nonempty")).run != plain.run
     again = world.submit("true {1..2}", checks=("nonempty", "json"))
     assert again.run == plain.run + 1
+
+
+def test_a_host_keeps_the_slots_that_its_agent_found_when_another_run_names_it(
+    world: World,
+) -> None:
+    world.submit("echo {1..2}")
+    world.agent(slots=6).say()
+    world.submit("date {1..2}")
+    with world.store.reader() as reader:
+        assert {host.slots for host in queries.hosts(reader)} == {6}

@@ -292,7 +292,7 @@ def _name_hosts(tx: Tx, run: RunId, submission: Submission) -> None:
     programs = needs.programs(submission.inputs)
     tx.change("run_forget_hosts", run)
     for spec in submission.hosts:
-        host = upkeep.name_host(tx, spec.name, slots=spec.slots or 1)
+        host = upkeep.name_host(tx, spec.name, slots=spec.slots or 0)
         tx.change("host_spec", host, _json(spec))
         unfit = ""
         if picky:

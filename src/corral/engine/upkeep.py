@@ -143,7 +143,7 @@ def leave_host(
 
 def fail_host(tx: Tx, host: str, *, reason: str) -> None:
     """No agent can be started on the host."""
-    tx.change("host_set", name_host(tx, host, slots=1), "unreachable", reason)
+    tx.change("host_set", name_host(tx, host), "unreachable", reason)
     tx.tell("host")
     tx.tell("run")
 
@@ -168,10 +168,11 @@ def half_written(reader: Reader) -> list[tuple[RunId, Submission]]:
     ]
 
 
-def name_host(tx: Tx, name: str, *, slots: int) -> HostId:
-    """Find the row of a host, or make it."""
+def name_host(tx: Tx, name: str, *, slots: int = 0) -> HostId:
+    """Find the row of a host, or make it; ``slots`` that the user gives it, 0: as many as it has."""
     found = tx.row("host_of_name", name)
     if found is None:
-        return HostId(tx.insert("host_new", name, slots, KEEPER))
-    tx.change("host_slots", found[0], slots)
+        return HostId(tx.insert("host_new", name, slots or 1, KEEPER))
+    if slots:
+        tx.change("host_slots", found[0], slots)
     return HostId(found[0])
