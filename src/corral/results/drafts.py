@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from corral.errors import CorralError
 from corral.failpoint import around
 from corral.results.paths import INDEX, WRITTEN
+from corral.store import leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -69,10 +70,8 @@ def create(draft: Path) -> BinaryIO:
 
 def sweep(folder: Path) -> None:
     """Remove the drafts of processes that died."""
-    for entry in os.scandir(folder):
-        match = _DRAFT.fullmatch(entry.name)
-        if match and not _lives(int(match[1])):
-            (folder / entry.name).unlink(missing_ok=True)
+    for path in leftovers.of_dead(folder, _DRAFT):
+        path.unlink(missing_ok=True)
 
 
 def cannot_write(folder: Path, error: OSError) -> CorralError:
@@ -84,13 +83,3 @@ def cannot_write(folder: Path, error: OSError) -> CorralError:
         f"{shown}: results cannot be written: {error.strerror or error}",
         hint=_HINTS.get(error.errno or 0),
     )
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -7,6 +7,8 @@ replicate, and the paths of what it left. It is started in the folder of the com
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -22,6 +24,7 @@ from corral.errors import UsageError
 from corral.failpoint import around
 from corral.model.base import Frozen
 from corral.results.paths import is_safe
+from corral.store import leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 LOOK_S = 0.05  # between two looks whether it is to be stopped
 WORDS_BYTES = 4096  # of stderr: surely holds the last lines
 WORDS_CHARS = 300
+_DESK = re.compile(r"corral-results-(\d+)-\w+")
 BOX = 1_000  # tasks whose files share a folder: a folder of a million is slow
 
 
@@ -61,7 +65,10 @@ class Desk:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._folder = tempfile.TemporaryDirectory(prefix="corral-results-")
+        for unfinished in leftovers.of_dead(Path(tempfile.gettempdir()), _DESK):
+            shutil.rmtree(unfinished, ignore_errors=True)  # another did so, too
+        prefix = f"corral-results-{os.getpid()}-"
+        self._folder = tempfile.TemporaryDirectory(prefix=prefix)
 
     def __enter__(self) -> Self:
         return self

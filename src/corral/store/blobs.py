@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from corral.errors import StoreError, UsageError
 from corral.failpoint import around
+from corral.store import leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 CHUNK = 1 << 20
+_COPY = re.compile(r"in\.(\d+)\.[0-9a-f]+")
 
 
 class Hash(Protocol):
@@ -153,6 +156,8 @@ class Blobs:
     def _copy_in(self, file: BinaryIO, sha256: str) -> tuple[str, int]:
         """Copy while hashing again: the file may have changed since it was hashed."""
         self._parts.mkdir(parents=True, exist_ok=True)
+        for unfinished in leftovers.of_dead(self._parts, _COPY):
+            unfinished.unlink(missing_ok=True)
         path = self._parts / f"in.{os.getpid()}.{sha256}"
         running = hashlib.sha256()
         size = 0

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import re
 import secrets
 import stat
 from pathlib import Path
@@ -22,6 +23,7 @@ from corral import ids
 from corral.errors import StoreError
 from corral.failpoint import around
 from corral.model.base import Frozen
+from corral.store import leftovers
 from corral.store.blobs import Blobs
 from corral.store.room import Ballast, Room, room
 from corral.store.sqlite import SqliteStore
@@ -241,6 +243,8 @@ def _mounts() -> Iterator[tuple[str, str]]:
 
 def _write_private(path: Path, text: str) -> None:
     """Write a file of mode 0600, whole or not at all."""
+    for unfinished in leftovers.of_dead(path.parent, re.compile(rf"{re.escape(path.name)}\.(\d+)")):
+        unfinished.unlink(missing_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
