@@ -3667,7 +3667,7 @@ def begin(given, wanted=lambda: True):
         return fork_agent(config, lock)
     except Unusable:
         if not given.get("collect"):
-            remove_home(encode(folder))
+            end_agent(dict(given, folder=folder))  # one of the two may live
         raise
     finally:
         os.close(lock)
