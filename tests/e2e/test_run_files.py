@@ -138,3 +138,22 @@ def test_the_page_names_every_key() -> None:
     page = (Path(__file__).parents[2] / "docs" / "run-file.md").read_text(encoding="utf-8")
     for key in runfile.KEYS:
         assert re.search(rf"`\[*{key}\b", page), key
+
+
+def test_what_repeats_a_run_has_its_variables_but_not_those_that_are_as_here(
+    corral: Corral,
+) -> None:
+    corral.environment["TOKEN"] = "secret-1"
+    corral("run", "-q", "--name", "it", "--env", "MODE=fast", "--env", "TOKEN", "echo $MODE $TOKEN")
+    text = (corral.results("it") / "run.toml").read_text()
+    assert '[env]\nMODE = "fast"\nTOKEN = true\n' in text
+    assert "secret" not in text
+    corral("init", "--from-run", "it")
+    corral.environment["TOKEN"] = "secret-2"
+    corral("run", "-q", "--fresh", "it.toml")
+    assert corral.output("it") == "fast secret-2\n"
+    del corral.environment["TOKEN"]
+    assert "TOKEN: is not set here" in corral("run", "it.toml", code=2).stderr
+    corral.write("bad.toml", 'run = "echo"\nenv = { MODE = 3, "A B" = "x", C = false }\n')
+    said = corral("check", "bad.toml", code=2).stderr
+    assert said.count("bad.toml:2:") == 3

@@ -144,6 +144,11 @@ def test_replicates_never_share_a_seed(reps: int) -> None:
         limit=st.none() | st.integers(1, 99),
         mark=st.none() | VALUES.filter(bool),
         stdin=st.none() | VALUES,
+        env=st.dictionaries(
+            st.from_regex(r"[A-Z_][A-Z0-9_]{0,5}", fullmatch=True),
+            st.just(True) | VALUES,
+            max_size=2,
+        ),
         exit_codes=st.dictionaries(st.integers(1, 255), st.sampled_from(EXIT_MEANINGS), max_size=2),
     )
 )

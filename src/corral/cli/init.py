@@ -93,6 +93,9 @@ reps = 2
 # What `-` and `{@-}` stand for.
 #stdin = "one\\ntwo\\n"
 
+# Variables for tasks; true: as it is set where the file is read, and written down nowhere.
+#env = { MODE = "fast", TOKEN = true }
+
 # What exit codes mean beside failure: again, skip, fatal.
 #exit_codes = { 99 = "again", 77 = "skip", 3 = "fatal" }
 

@@ -353,6 +353,7 @@ def _asked(
             "source": (*file.source, *_arg_files(given["arg_files"]), *sources),  # type: ignore[arg-type]
             "inputs": file.inputs | _inputs(given["inputs"]),  # type: ignore[arg-type]
             "exit_codes": file.exit_codes | _exit_codes(given["exit_codes"]),  # type: ignore[arg-type]
+            "env": file.env | _env(given["env"]),  # type: ignore[arg-type]
             "needs": file.needs | needs.typed(given["needs"]),  # type: ignore[arg-type]
             "push": (*file.push, *given["push"]),  # type: ignore[misc]
             "outputs": (*file.outputs, *given["outputs"]),  # type: ignore[misc]
@@ -377,7 +378,7 @@ def _asked(
         twins=not given["no_twins"],
         heartbeat=given["heartbeat"],  # type: ignore[arg-type]
         lost_after=given["lost_after"],  # type: ignore[arg-type]
-        add_env=_environment(given["env"]),  # type: ignore[arg-type]
+        add_env=_environment(file.env),
         fresh=fresh,
     )
 
@@ -472,18 +473,25 @@ def _declared(params: Sequence[str]) -> dict[str, str]:
     return declared
 
 
-def _environment(pairs: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _env(pairs: Sequence[str]) -> dict[str, str | bool]:
+    """Read --env; a name alone stays one, so that run.toml does not tell what it is."""
+    found: dict[str, str | bool] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
-        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+        if not runfile.is_variable(name):
             raise UsageError(
                 f"--env {pair}: {name!r} is no variable's name", hint="--env NAME=VALUE"
             )
-        if not equals and name not in os.environ:
-            raise UsageError(f"--env {name}: is not set here", hint=f"--env {name}=VALUE")
-        found[name] = value if equals else os.environ[name]
+        found[name] = value if equals else True
     return found
+
+
+def _environment(env: Mapping[str, str | bool]) -> dict[str, str]:
+    """Give the variables that tasks get, those that are as here from here."""
+    missing = [name for name, value in env.items() if value is True and name not in os.environ]
+    if missing:
+        raise UsageError(f"--env {missing[0]}: is not set here", hint=f"--env {missing[0]}=VALUE")
+    return {name: os.environ[name] if value is True else str(value) for name, value in env.items()}
 
 
 def to_submit(

@@ -73,6 +73,9 @@ class RunFile(Frozen, frozen=True, kw_only=True):
     here: bool = False
     out: str | None = None
     inputs: dict[str, str] = msgspec.field(default_factory=dict)  # a task's file, its template
+    env: dict[str, str | bool] = msgspec.field(
+        default_factory=dict
+    )  # True: as set where it is read
     exit_codes: dict[int, ExitMeaning] = msgspec.field(default_factory=dict)
     check: tuple[str, ...] = ()
     collect: str | None = None
@@ -340,6 +343,7 @@ _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "here": (_flag, "true or false"),
     "out": (_text, "a folder"),
     "inputs": (lambda value: isinstance(value, dict), "a table: [inputs]"),
+    "env": (lambda value: isinstance(value, dict), 'a table: { SEED = "7" }'),
     "exit_codes": (lambda value: isinstance(value, dict), 'a table: { 77 = "skip" }'),
     "check": (lambda value: _text(value) or _texts(value), "a check, or a list of checks"),
     "collect": (_text, "a collecting rule"),
@@ -363,6 +367,7 @@ def _problems(key: str, value: object) -> Iterator[Problem]:
         inside = {
             "sweep": _axis_problem,
             "inputs": _input_problem,
+            "env": _env_problem,
             "exit_codes": _exit_problem,
             "needs": _need_problem,
             "platform": _platform_problem,
@@ -424,6 +429,22 @@ def _platform_problem(name: str, value: object) -> Problem | None:
     if "push" not in value:
         return Problem(path, f"`{name}` has no `push`", 'push = ["sim"]')
     return None
+
+
+def _env_problem(name: str, value: object) -> Problem | None:
+    path = ("env", name)
+    if not is_variable(name):
+        return Problem(path, f"{name!r} is no variable's name", "letters, digits and _")
+    if isinstance(value, str) and "\0" not in value:
+        return None
+    if value is True:
+        return None
+    return Problem(path, f"{name} must be a text, or true: as it is set here", f'{name} = "7"')
+
+
+def is_variable(name: str) -> bool:
+    """Say whether a variable of the environment may have this name."""
+    return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) is not None
 
 
 def _exit_problem(code: str, meaning: object) -> Problem | None:
