@@ -212,3 +212,13 @@ def test_room_is_low_below_its_mark() -> None:
 
 def test_the_fuller_file_system_counts(tmp_path: Path) -> None:
     assert room([tmp_path, Path("/proc")]).is_low  # it has no room at all
+
+
+def test_what_came_in_part_of_one_attempt_is_dropped_alone(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path)
+    for ticket, n in (("1-1-2-1", 0), ("1-1-2-1", 12), ("1-1-2-10", 2)):
+        blobs.append(ticket, n, 0, b"half")
+    assert blobs.begun() == {"1-1-2-1", "1-1-2-10"}
+    blobs.forget("1-1-2-1")
+    assert blobs.begun() == {"1-1-2-10"}
+    assert blobs.part_size("1-1-2-10", 2) == 4

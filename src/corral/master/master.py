@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
@@ -72,6 +73,7 @@ class Master:
 
         self.store.listen(told)
         self._collected = set(self._settled())
+        self._sweep_parts()
         self.farm.adopt()
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -87,6 +89,7 @@ class Master:
                 await self.collect_settled()
                 if self._stop_agents:  # whatever the job came to: no process of ours stays
                     await asyncio.shield(self.farm.stop())
+                    self._sweep_parts()
                 for task in tasks:
                     task.cancel()
 
@@ -303,6 +306,14 @@ class Master:
         if self.busy():
             for run, _ in self.busy():
                 await self.serve_run(run)
+
+    def _sweep_parts(self) -> None:
+        """Drop what came in part from agents of which nothing is left: the rest never comes."""
+        begun = self.blobs.begun()
+        with self.store.reader() as reader:
+            rows = reader.rows("tickets_kept", json.dumps(sorted(begun)))
+        for ticket in begun - {row[0] for row in rows}:
+            self.blobs.forget(ticket)
 
     def _sweep_blobs(self) -> None:
         """Free what a removed run alone had; not while bytes may be on their way."""

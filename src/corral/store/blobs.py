@@ -127,6 +127,16 @@ class Blobs:
         self._hashes.pop((ticket, n), None)
         self._part(ticket, n).unlink(missing_ok=True)
 
+    def begun(self) -> set[str]:
+        """List the attempts of which some file has arrived in part."""
+        parts = self._parts.glob("*-*.*")  # copies that are being made have no dash
+        return {path.name.rpartition(".")[0] for path in parts}
+
+    def forget(self, ticket: str) -> None:
+        """Drop all that has arrived in part of an attempt."""
+        for path in self._parts.glob(f"{ticket}.*"):
+            self.drop(ticket, int(path.suffix[1:]))
+
     def sweep(self, used: set[str]) -> int:
         """Remove content that nothing refers to; gives the bytes that were freed.
 

@@ -867,6 +867,12 @@ where ?1 is null or run_id = ?1 order by id desc limit ?2
 select e.id, e.at, e.kind, e.run, e.host, e.tickets, e.text
 from event e, json_each(e.tickets) j where j.value = ?1 order by e.id
 
+-- tickets_kept --
+-- Those of some tickets (JSON) whose agent has not ended: it may still bring what belongs to them.
+select a.ticket from json_each(?1) given
+join attempt a on a.ticket = given.value
+join agent g on g.incarnation = a.incarnation where g.state != 'ended'
+
 -- blobs_used --
 -- Content that some result or shipped file still needs.
 select sha256 from file union select stdout_sha256 from output where stdout_sha256 != ''
