@@ -164,6 +164,18 @@ def test_a_failed_task_is_not_kept_for_a_host_that_never_can(world: World) -> No
     assert len(again) == 1
 
 
+def test_a_task_that_failed_on_all_that_can_goes_round_again(world: World) -> None:
+    # A host that never can had not failed it, and so it was kept for that for ever.
+    world.hosts = ["b1", "b2", "small"]
+    world.submit("true {1..1}", needs=Needs(cpus=4), retries=5)
+    big, bigger = (world.agent(name, host=name, slots=4) for name in ("b1", "b2"))
+    world.agent("small", host="small").say()
+    [ticket] = big.take()
+    big.say(ended(ticket, exit_code=3))
+    [ticket] = bigger.take()
+    assert len(bigger.say(ended(ticket, exit_code=3)).leases) == 1
+
+
 def test_one_task_of_a_run_that_has_none_waits_for_what_others_hold(world: World) -> None:
     agent = world.agent(slots=2)
     world.submit("true {1..9}")

@@ -499,7 +499,7 @@ where t.run_id = ?1 and t.state = 'waiting' and (
     or not exists (select 1 from attempt a where a.task_id = t.id and a.host_id = ?2
                    and a.outcome in ('failed', 'rejected') and a.epoch = t.epoch)
     or not exists (select 1 from host_run u join host h on h.id = u.host_id
-                   where u.run_id = ?1 and u.wanted
+                   where u.run_id = ?1 and u.wanted and u.unfit = ''
                    and h.state in ('joining', 'probation', 'up', 'suspect')
                    and not exists (select 1 from attempt a
                                    where a.task_id = t.id and a.host_id = h.id
