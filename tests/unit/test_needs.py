@@ -55,6 +55,7 @@ def test_needs_as_typed() -> None:
         ("platform=Linux", 1, '`platform` must be such as "linux-x86_64"', 'it is "Linux"'),
         ("slot=1", 1, "`slot` is no name for a resource", "small letters"),
         ("gpu=1,gpu=2", 7, "gpu is given twice", "leave one out"),
+        ("cpus=" + "9" * 5000, 1, "`cpus` must be a whole number from 1", "it is"),
     ],
 )
 def test_needs_that_cannot_be_meant(text: str, column: int, said: str, hint: str) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Given = int | str | tuple[str, ...]
 """A value as it stands in a run file, or as text behind ``--needs``."""
 
+_MOST_DIGITS = 20  # more than any amount has; Python refuses thousands
 _LEAST_MEMORY = 1 << 20  # bytes: no program runs in less
 _ALSO = {
     "cpu": CPUS,
@@ -85,7 +86,8 @@ def _take(found: dict[str, Given], piece: str, text: str, column: int) -> None:
             text=text,
             column=column,
         )
-    value: Given = int(said) if said.isascii() and said.isdigit() else said
+    is_number = said.isascii() and said.isdigit() and len(said) <= _MOST_DIGITS
+    value: Given = int(said) if is_number else said
     wrong = problem(name, value)
     if wrong is not None:
         raise UsageError(f"--needs: {wrong[0]}", hint=wrong[1], text=text, column=column)
