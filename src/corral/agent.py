@@ -40,6 +40,7 @@ PROGRESS_S = 1.0  # at most one look at what the tasks say of their progress in 
 DISK_FLOOR = 256 << 20  # bytes free, or no task is started, unless its run says otherwise
 ROOM_S = 0.2  # what was found of the free space holds so long; looked at again after ...
 SHORT_S = 1.0  # ... so long while it was too little
+NUMBERED = 1000  # of a resource have numbers: those of more fit into no variable, nor does memory
 OUTPUT_CAP = 1 << 30  # bytes of a task's stdout, and of its stderr, unless its run says otherwise
 CAP_SLACK = 16 << 20  # bytes beyond the cap that a stream may hold between two looks
 REPORTS_BYTES = 768 * 1024  # of reports in one exchange (or one report, however long)
@@ -1556,7 +1557,7 @@ class Supervisor:
             used = sum(task.part.needs.get(name, 0) for task in self.tasks.values())
             if used + amount > part.has[name]:
                 return None
-            if name != "memory":  # that has no numbers
+            if name != "memory" and part.has[name] <= NUMBERED:
                 busy = {n for task in self.tasks.values() for n in task.holds.get(name, ())}
                 picked[name] = [n for n in range(part.has[name]) if n not in busy][:amount]
         return picked

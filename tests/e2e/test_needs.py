@@ -56,6 +56,13 @@ def test_both_gpus_are_named(here: Corral) -> None:
     assert here("run", "-q", "--needs", "gpu=2", "echo $CORRAL_GPU").stdout == "0,1\n"
 
 
+def test_what_a_host_has_much_of_has_no_numbers(corral: Corral) -> None:
+    # A hundred thousand numbers in a variable were too long for any program to start.
+    corral.write("hosts.toml", "[hosts.localhost]\nresources = { disk_mb = 500_000 }\n")
+    done = corral("run", "-q", "--needs", "disk_mb=100000", "echo ${CORRAL_DISK_MB-none}")
+    assert done.stdout == "none\n"
+
+
 def test_two_runs_share_what_there_is(here: Corral) -> None:
     go = here.folder / "go"
     wait = f"while ! test -e {go}; do sleep 0.02; done"
