@@ -81,6 +81,20 @@ def test_two_runs_share_what_there_is(here: Corral) -> None:
     assert here.output("small") == "".join(f"small {n}\n" for n in range(1, 5))
 
 
+def test_a_task_that_is_given_out_and_waits_for_another_says_so(here: Corral) -> None:
+    go = here.folder / "go"
+    large = here.start("run", "--needs", "gpu=2", f"while ! test -e {go}; do sleep 0.1; done")
+    wait_until(lambda: _running(here, "while") == 1, what="the large one runs")
+    small = here.start("run", "--needs", "gpu=1", "--name", "small", "echo small")
+    waits = "task 1 of small has not started: it waits on localhost"
+    wait_until(lambda: waits in here("why", "small", "1", code=None).stdout, what="it says so")
+    assert "localhost has no gpu of 2 gpu free." in here("why", "small", "1").stdout
+    go.touch()
+    for process in (large, small):
+        _, err = process.communicate(timeout=40)
+        assert process.returncode == 0, err
+
+
 def _running(corral: Corral, name: str) -> int:
     done = corral("attempts", name, "--json", code=None)
     return done.stdout.count('"running"')

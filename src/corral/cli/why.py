@@ -37,7 +37,8 @@ def command(run_and_task: tuple[str, ...], *, as_json: bool) -> None:
             return
         run, number = output.run_maybe_task(reader, run_and_task)
         if number is None:
-            sentences = [*_of_run(run, served=served), *_of_needs(reader, run)]
+            sentences = _of_run(run, served=served)
+            sentences += _of_needs(reader, run) if run.counts["waiting"] else []
             tickets = []
         else:
             detail = queries.task_detail(reader, run, number)
@@ -146,13 +147,13 @@ def _of_run(run: Run, *, served: bool) -> list[str]:
 
 
 def _of_needs(reader: Reader, run: Run) -> list[str]:
-    """Say what the tasks that wait need, which hosts never have it, and what is not free now."""
+    """Say what tasks that have not started need, which hosts never have it, and what is not free now."""
     needed = queries.generation(reader, run).command.needs
     unfit: dict[str, list[str]] = {}
     for host in queries.hosts_of(reader, run.id):
         if host.unfit:
             unfit.setdefault(host.unfit, []).append(host.name)
-    if run.state != "open" or not run.counts["waiting"] or (needed == Needs() and not unfit):
+    if run.state != "open" or (needed == Needs() and not unfit):
         return []
     text = needs.describe(needed)
     sentences = [f"Each of its tasks needs {text}."] if text else []
@@ -174,6 +175,9 @@ def _of_task(reader: Reader, run: Run, detail: TaskDetail, *, served: bool) -> l
             own = [one for one in queries.running(reader, run) if one.task == task.number]
             took = f", for {show_seconds(_now() - own[0].since)}" if own else ""
             said = f" It says: {own[-1].progress}" if own and own[-1].progress else ""
+            if all(one.state in ("leased", "ended") for one in detail.attempts):
+                begun = f"{name} has not started: it waits on {task.host}{took}."
+                return [begun, *_of_needs(reader, run)]
             return [f"{name} is with {task.host}{took}.{said}"]
         case "failed":
             return [
