@@ -154,6 +154,17 @@ def test_files_for_another_platform_alone_are_no_program_for_this_one(corral: Co
     assert corral.output("job") == "common 1\ncommon 2\n"
 
 
+@pytest.mark.parametrize(
+    "places", [("d/",), (".",), ("a//b",), ("a/./b",), ("a", "a/b"), ("a\\u0000b",), ("/a",)]
+)
+def test_places_where_no_file_can_stand(corral: Corral, places: tuple[str, ...]) -> None:
+    corral.write("sim", "#!/bin/sh\n", executable=True)
+    push = ", ".join(f'"{place}" = "sim"' for place in places)
+    corral.write("job.toml", f'run = "true"\n[platform.linux-arm]\npush = {{ {push} }}\n')
+    said = corral("check", code=2).stderr
+    assert "job.toml:3:1: `push` must be a list of files, or a table by relative path" in said
+
+
 def test_platforms_that_cannot_be_meant(corral: Corral) -> None:
     corral.write(
         "job.toml",

@@ -262,10 +262,18 @@ def _pushes(value: object) -> bool:
     """A list of files, or by place in a task's folder the file that is to stand there."""
     if not isinstance(value, dict):
         return _texts(value)
-    return bool(value) and all(
-        _text(file) and place and not place.startswith("/") and ".." not in place.split("/")
-        for place, file in value.items()
+    places = [place.removeprefix("./") for place in value]
+    return (
+        bool(places)
+        and all(map(_text, value.values()))
+        and all(map(_is_place, places))
+        and not any(one.startswith(f"{folder}/") for folder in places for one in places)
     )
+
+
+def _is_place(path: str) -> bool:
+    """Say whether a file can stand there in a task's folder; each place is written in one way."""
+    return path.isprintable() and not {"", ".", ".."} & set(path.split("/"))
 
 
 def _count(value: object) -> bool:
@@ -350,7 +358,7 @@ _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
 }
 KEYS = tuple(_KEYS)
 _PLATFORM_KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
-    "push": (_pushes, 'a list of files, or a table: { sim = "build/sim.arm" }'),
+    "push": (_pushes, 'a list of files, or a table by relative path: { sim = "build/sim.arm" }'),
 }
 _SOURCE_KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "values": (_values, "a list of values"),
