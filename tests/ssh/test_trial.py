@@ -83,6 +83,13 @@ def test_a_host_with_other_output_is_named_with_its_first_line(remote: Corral) -
     assert '"here": "2"' in found
 
 
+def test_a_host_that_names_itself_is_quoted_as_it_is(remote: Corral) -> None:
+    # Hosts with the same fault share a line, and their names in what they printed were folded, too.
+    done = remote("test", "-w", "h[1-3]", "hostname; echo {n=3..9}", code=1)
+    assert "h2: other output: stdout, line 1: 'h2', where h1 says 'h1'" in done.stdout
+    assert "h3: other output: stdout, line 1: 'h3', where h1 says 'h1'" in done.stdout
+
+
 def test_a_declared_file_that_differs_is_named(remote: Corral) -> None:
     command = "test $(hostname) = h1 && echo {n=1..2} > {>o} || echo x > o"
     done = remote("test", "-w", "h[1-3]", command, code=1)

@@ -66,7 +66,10 @@ def failures(answers: Sequence[Answered]) -> list[tuple[str, str]]:
     return together(
         (
             answer.spec.name,
-            answer.error.message + (f"\n{answer.error.hint}" if answer.error.hint else ""),
+            plain_reason(
+                answer.spec.name,
+                answer.error.message + (f"\n{answer.error.hint}" if answer.error.hint else ""),
+            ),
         )
         for answer in answers
         if answer.error is not None
@@ -74,10 +77,10 @@ def failures(answers: Sequence[Answered]) -> list[tuple[str, str]]:
 
 
 def together(said: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Fold hosts of which the same is said, but for their names."""
+    """Fold hosts of which the same is said; ANYONE stands in it for their names."""
     alike: dict[str, list[str]] = {}
     for name, text in said:
-        alike.setdefault(plain_reason(name, text), []).append(name)
+        alike.setdefault(text, []).append(name)
     found = [(hostset.fold(names), text) for text, names in alike.items()]
     return [(names, text.replace(ANYONE, names)) for names, text in found]
 

@@ -10,6 +10,7 @@ from corral.cli import hosttable, output, preview
 from corral.cli import run as runs
 from corral.cli.folder import RealFolder
 from corral.cli.hostflags import HostFlags, hosts_options, selected
+from corral.cli.hostnews import ANYONE, plain_reason
 from corral.cli.output import plain, talk
 from corral.errors import NoHostError
 from corral.fleet.survey import survey
@@ -111,12 +112,13 @@ def _wrong(tried: Iterable[Tried], usual: str) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for one in tried:
         if one.fault:
-            found.append((one.host, "\n".join(filter(None, (one.fault, one.stderr, one.hint)))))
+            said = "\n".join(filter(None, (one.fault, one.stderr, one.hint)))
+            found.append((one.host, plain_reason(one.host, said)))
         elif one.difference is not None:
             hint = (
                 "the same versions of program, libraries and data everywhere; or leave it out: -x"
             )
-            found.append((one.host, f"{_sentence(one.difference, usual)}\n{hint} {one.host}"))
+            found.append((one.host, f"{_sentence(one.difference, usual)}\n{hint} {ANYONE}"))
     return found
 
 
