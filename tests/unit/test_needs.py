@@ -155,6 +155,21 @@ def test_a_host_that_joins_later_is_looked_at_then(world: World) -> None:
     assert error.message == "no host is linux-riscv64; there is linux-x86_64"
 
 
+def test_a_host_that_joined_after_the_end_gets_no_rerun_that_it_cannot_run(world: World) -> None:
+    # Only runs that were open when it joined were looked at.
+    world.hosts = ["big", "small"]
+    world.submit("true {1..1}", needs=Needs(cpus=4))
+    big = world.agent("a1", host="big", slots=4)
+    [ticket] = big.take()
+    big.say(ended(ticket))
+    assert world.run().state == "done"
+    small = world.agent("a2", host="small", slots=2)
+    small.say()
+    world.verb("rerun", 1, [1])
+    assert small.say().leases == ()
+    assert len(big.say().leases) == 1
+
+
 def test_a_failed_task_is_not_kept_for_a_host_that_never_can(world: World) -> None:
     world.hosts = ["big", "small"]
     world.submit("true {1..1}", needs=Needs(cpus=4), retries=2)

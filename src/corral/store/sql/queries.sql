@@ -287,9 +287,10 @@ update host_run set unfit = ?3 where host_id = ?1 and run_id = ?2 and unfit != ?
 select spec, facts, state not in ('new', 'joining', 'unreachable', 'gone') from host where id = ?1
 
 -- runs_picky --
--- Runs for which not every host will do, and that may use this one: id, generation.
+-- Runs for which not every host will do, and that may use this one: id, generation. Also those that
+-- have ended: a rerun asks no host again.
 select r.id, r.generation from run r join host_run u on u.run_id = r.id and u.host_id = ?1 and u.wanted
-where r.picky and r.state not in ('done', 'cancelled')
+where r.picky
 
 -- tickets_counted --
 -- How many tickets of each run and generation an agent has; nothing while no run is picky.
