@@ -421,3 +421,37 @@ def test_a_host_keeps_the_slots_that_its_agent_found_when_another_run_names_it(
     world.submit("date {1..2}")
     with world.store.reader() as reader:
         assert {host.slots for host in queries.hosts(reader)} == {6}
+
+
+def test_a_retry_after_a_cancel_awaits_what_still_runs(world: World) -> None:
+    """Bug: the task waited while its attempt ran on, and was handed out a second time."""
+    world.submit("true 1")
+    agent = world.agent()
+    (ticket,) = agent.take()
+    agent.running = [ticket]
+    world.verb("cancel")
+    world.verb("retry")
+    assert world.run().counts["active"] == 1
+    assert agent.say().leases == ()
+    agent.say(ended(ticket))
+    assert world.attempts() == [(1, "first", "accepted")]
+
+
+def test_the_same_command_after_a_cancel_awaits_what_still_runs(world: World) -> None:
+    world.submit("true 1")
+    agent = world.agent()
+    agent.running = agent.take()
+    world.verb("cancel")
+    world.submit("true 1")
+    assert world.run().counts["active"] == 1
+    assert agent.say().leases == ()
+
+
+def test_a_repeated_exchange_takes_back_nothing_that_its_answer_gave(world: World) -> None:
+    """Bug: a copy that came late gave back, in a paused run, what the agent had started."""
+    world.submit("true 1")
+    agent = world.agent()
+    agent.say()
+    world.verb("pause")
+    agent.say(number=1)
+    assert world.attempts() == [(1, "first", "leased")]

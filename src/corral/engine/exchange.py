@@ -384,13 +384,13 @@ def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[Unw
             continue
         elif request.collects:
             dead.append(name)  # whether it was ever started, nobody knows any more
+        elif state == "leased" and granted_by == request.number:
+            held += 1  # it is being repeated: the answer to it may have arrived by now
         elif state == "leased" and not is_open:
             gone.append(name)  # never received, and no longer to be handed out
-        elif state == "leased" and granted_by < request.number:
+        elif state == "leased":
             again.append((attempt, request.number))
             held += 1
-        elif state == "leased":
-            held += 1  # granted by this very number, which is being repeated
         else:
             gone.append(name)
     tx.change_each("attempt_running", started)

@@ -165,7 +165,10 @@ update task set position = ?2, named_by = ?3 where id = ?1
 -- task_again --
 -- It waits again, its failures forgiven: id, position, named_by, input_digest, epochs to add.
 update task set position = ?2, named_by = ?3, input_digest = ?4, epoch = epoch + ?5,
-    state = 'waiting', accepted = null, reason = '', charged = 0,
+    state = case when exists (select 1 from attempt a where a.task_id = task.id
+        and a.epoch = task.epoch + ?5 and a.state in ('leased', 'running', 'reported'))
+        then 'active' else 'waiting' end,
+    accepted = null, reason = '', charged = 0,
     next_reason = case when attempts = 0 then 'first' else 'asked' end
 where id = ?1
 
@@ -663,15 +666,22 @@ update task set state = 'cancelled', reason = 'cancelled'
 where run_id = ?1 and generation = ?2 and state in ('waiting', 'active', 'parked', 'held')
 
 -- tasks_retry --
--- Tasks of a JSON list of ids wait again, their failures forgiven.
-update task set state = 'waiting', reason = '', charged = 0,
+-- Tasks of a JSON list of ids wait again, their failures forgiven; one that somebody still has is
+-- active: its end is awaited before it is handed out anew.
+update task set state = case when exists (select 1 from attempt a where a.task_id = task.id
+        and a.epoch = task.epoch and a.state in ('leased', 'running', 'reported'))
+        then 'active' else 'waiting' end,
+    reason = '', charged = 0,
     next_reason = case when attempts = 0 then 'first' else 'asked' end
 where id in (select value from json_each(?1))
     and state in ('failed', 'cancelled', 'skipped', 'parked', 'held')
 
 -- tasks_retry_all --
 -- The same for all that the latest command names.
-update task set state = 'waiting', reason = '', charged = 0,
+update task set state = case when exists (select 1 from attempt a where a.task_id = task.id
+        and a.epoch = task.epoch and a.state in ('leased', 'running', 'reported'))
+        then 'active' else 'waiting' end,
+    reason = '', charged = 0,
     next_reason = case when attempts = 0 then 'first' else 'asked' end
 where run_id = ?1 and generation = ?2 and position is not null
     and state in ('failed', 'cancelled', 'parked')
