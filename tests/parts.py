@@ -20,6 +20,7 @@ PARTS = {
     "tcsh": "hosts with csh as login shell",
     "fish": "hosts with fish as login shell",
     "memory groups": "tasks that the kernel kills for want of memory",
+    "time namespaces": "a master whose clock is another one after a restart",
     "root": "hosts with a network, disk and process table of their own",
 }
 ADMIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")  # on PATH of root alone, on most systems
@@ -44,6 +45,15 @@ def has_namespaces() -> bool:
     return subprocess.run(words, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
+@functools.cache
+def has_time_namespaces() -> bool:
+    """Try whether a process may have a clock of its own."""
+    words = ["unshare", "--time", "--fork", "true"]
+    if os.geteuid() != 0 or not find("unshare"):
+        return False
+    return subprocess.run(words, stderr=subprocess.DEVNULL, check=False).returncode == 0
+
+
 def memory_groups() -> tuple[Path, str] | None:
     """Find where groups can be made whose memory the kernel limits, and the name of the limit."""
     root = Path("/sys/fs/cgroup")
@@ -58,6 +68,8 @@ def memory_groups() -> tuple[Path, str] | None:
 def _is_here(part: str) -> bool:
     if part == "memory groups":
         return memory_groups() is not None
+    if part == "time namespaces":
+        return has_time_namespaces()
     return has_namespaces() if part in ("root", "memory groups") else find(part) is not None
 
 

@@ -13,6 +13,8 @@ from tests.support.wait import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.corral import Corral
+
 FARM = 8  # hosts; as many as the figures in `make bench` are for
 CLEAN_S = 15.0  # what agents have to be gone after a test; they need a second
 
@@ -57,3 +59,10 @@ def farm(standing_farm: Bed) -> Iterator[Bed]:
         found = standing_farm.left()
         standing_farm.clean()  # so that one test's dirt fails no other test
         pytest.fail("left on the hosts:\n" + "\n".join(found))
+
+
+@pytest.fixture
+def on_farm(corral: Corral, farm: Bed) -> Corral:
+    """The command line with eight hosts, h1 to h8."""
+    corral.environment["CORRAL_SSH"] = farm.ssh
+    return corral

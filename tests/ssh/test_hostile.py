@@ -24,21 +24,21 @@ pytestmark = [
 ]
 
 
-def test_values_arrive_byte_for_byte_on_ssh_hosts(corral: Corral, farm: Bed) -> None:
-    corral.environment["CORRAL_SSH"] = farm.ssh
-    corral("run", "-q", "-d", "--name", "hold", "-w", "h[1-2]", "sleep 3600")
+def test_values_arrive_byte_for_byte_on_ssh_hosts(on_farm: Corral, farm: Bed) -> None:
+    on_farm("run", "-q", "-d", "--name", "hold", "-w", "h[1-2]", "sleep 3600")
     wrong: dict[str, object] = {}
     arrived = 0
     for number, case in enumerate(hostile.cases()):
-        expected, found = _expected_and_found(corral, case, f"it-{number}")
+        expected, found = _expected_and_found(on_farm, case, f"it-{number}")
         if found != expected:
             wrong[case.form.name] = (expected, found)
         arrived += len(found)
-    corral("cancel", "hold")
+    on_farm("cancel", "hold")
     assert not wrong
     assert arrived >= 200
-    for place in (corral.folder, *(host.place("/") for host in farm)):
-        assert not list(place.glob("**/pwned"))
+    assert not list(on_farm.folder.glob("**/pwned"))
+    for host in farm:
+        assert host.sh("find ~ /tmp /var/tmp -name pwned") == ""
 
 
 def _expected_and_found(

@@ -24,13 +24,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
-def on_farm(corral: Corral, farm: Bed) -> Corral:
-    """The command line with eight hosts, h1 to h8."""
-    corral.environment["CORRAL_SSH"] = farm.ssh
-    return corral
-
-
 def test_each_host_takes_part(on_farm: Corral) -> None:
     on_farm("run", "-w", "h[1-3]", "sleep 0.05; echo {i=1..30}@$(hostname)")
     lines = on_farm.output("sleep").splitlines()

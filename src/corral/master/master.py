@@ -191,10 +191,7 @@ class Master:
     async def collect(self, run: RunId) -> Collected:
         """Bring the run's results folder up to date."""
         async with self._collecting.setdefault(run, asyncio.Lock()):
-            settled = self._settled()
-            collected = await asyncio.to_thread(self._collect, run)
-            self._collected |= {ending for ending in settled if ending[0] == run}
-            return collected
+            return await self._collect(run)
 
     async def collect_settled(self) -> None:
         """Collect every run that came to rest and that nobody has collected since."""
@@ -202,11 +199,10 @@ class Master:
             run = RunId(ending[0])
             try:
                 async with self._collecting.setdefault(run, asyncio.Lock()):
-                    pass  # whoever collects it just now
-                if ending in self._collected:
-                    continue
-                if await asyncio.to_thread(self._look, run) is not None:
-                    await self.collect(run)
+                    if ending in self._collected:
+                        continue  # somebody was just doing it
+                    if await asyncio.to_thread(self._look, run) is not None:
+                        await self._collect(run)
             except CorralError as error:  # removed meanwhile, or its folder cannot be written
                 log.warning("results not collected run=%s reason=%s", run, error)
                 self._collected.add(ending)
@@ -276,10 +272,14 @@ class Master:
                 if run.state in AT_REST
             }
 
-    def _collect(self, run: RunId) -> Collected:
+    async def _collect(self, run: RunId) -> Collected:
+        """Collect, for who has the run's lock."""
+        settled = self._settled()
         with self.store.reader() as reader:
             found = queries.run(reader, run)
-        return collect_run(self.store, self.blobs, found)
+        collected = await asyncio.to_thread(collect_run, self.store, self.blobs, found)
+        self._collected |= {ending for ending in settled if ending[0] == run}
+        return collected
 
     async def _refresh(self) -> None:
         """Keep the results folders of open runs fresh, without spending much on it."""
@@ -310,6 +310,8 @@ class Master:
     def _sweep_parts(self) -> None:
         """Drop what came in part from agents of which nothing is left: the rest never comes."""
         begun = self.blobs.begun()
+        if not begun:
+            return
         with self.store.reader() as reader:
             rows = reader.rows("tickets_kept", json.dumps(sorted(begun)))
         for ticket in begun - {row[0] for row in rows}:
