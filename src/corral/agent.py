@@ -3370,17 +3370,17 @@ def _folder_in(base, owner, incarnation, local):
     space = os.statvfs(base)
     if space.f_bavail * space.f_frsize < ROOM_BYTES:
         raise OSError("less than %d MiB are free" % (ROOM_BYTES >> 20))
-    folder = os.path.join(base, b"corral-%d" % os.geteuid())
-    own_folder(folder)
+    folders = [base]
+    for name in ("corral-%d" % os.geteuid(), owner, incarnation):
+        folders.append(os.path.join(folders[-1], encode(name)))
+        own_folder(folders[-1])
     try:
-        _try_script(folder)
+        _try_script(folders[-1])
     except OSError:
-        _remove_empty(folder)
+        for folder in folders[:0:-1]:
+            _remove_empty(folder)
         raise
-    for name in (owner, incarnation):
-        folder = os.path.join(folder, encode(name))
-        own_folder(folder)
-    return folder.decode("utf-8", "surrogateescape")
+    return folders[-1].decode("utf-8", "surrogateescape")
 
 
 def own_folder(path):
