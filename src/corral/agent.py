@@ -3668,7 +3668,7 @@ def begin(given, wanted=lambda: True):
         return fork_agent(config, lock)
     except Unusable:
         if not given.get("collect"):
-            end_agent(dict(given, folder=folder))  # one of the two may live
+            end_agent(dict(given, folder=folder))
         raise
     finally:
         os.close(lock)
@@ -3695,11 +3695,11 @@ def tasks_environment(given, folder, wanted):
         environment[encode(name)] = encode(value)
     if not given.get("setup"):
         return environment
-    return after_setup(encode(given["setup"]), environment, encode(folder), wanted)
+    return after_setup(given, environment, encode(folder), wanted)
 
 
-def after_setup(lines, environment, folder, wanted):
-    """Give the environment that shell lines leave when they end well.
+def after_setup(given, environment, folder, wanted):
+    """Give the environment that a setup leaves when it ends well.
 
     Raises:
         Unusable: a line fails, or they do not come to an end.
@@ -3707,8 +3707,14 @@ def after_setup(lines, environment, folder, wanted):
     shell = next(path for path in SETUP_SHELLS if os.access(path, os.X_OK))
     found = os.path.join(folder, b"environment")
     said = os.path.join(folder, b"setup")
-    environment = dict(environment)
-    environment[b"CORRAL_SETUP"] = found
+    tags = {  # if we die first
+        b"CORRAL_SETUP": found,
+        b"CORRAL_FOLDER": folder,
+        b"CORRAL_OWNER": encode(given["owner"]),
+        b"CORRAL_INCARNATION": encode(given["incarnation"]),
+    }
+    environment = {**environment, **tags}
+    script = b"set -e\n" + encode(given["setup"]) + SETUP_TELL
     pid = os.fork()
     if pid == 0:
         try:
@@ -3717,7 +3723,7 @@ def after_setup(lines, environment, folder, wanted):
             out = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             for source, target in ((nothing, 0), (out, 1), (out, 2)):
                 os.dup2(source, target)
-            os.execve(shell, [shell, b"-c", b"set -e\n" + lines + SETUP_TELL], environment)
+            os.execve(shell, [shell, b"-c", script], environment)
         finally:
             os._exit(127)
     status = _wait_for(pid, SETUP_S, wanted)
@@ -3728,9 +3734,8 @@ def after_setup(lines, environment, folder, wanted):
         raise Unusable("its setup failed: %s" % why, "mend setup = … of this host")
     with open(found, "rb") as file:
         environment = _environment(file.read())
-    del environment[b"CORRAL_SETUP"]
     os.unlink(found)
-    return environment
+    return {name: value for name, value in environment.items() if name not in tags}
 
 
 def _wait_for(pid, seconds, wanted):
@@ -4040,9 +4045,10 @@ def end_agent(agent):
     return sorted(left)
 
 
-def arm(asked, mark):
-    """Have a test kill us: every call is a failpoint (corral.failpoint), by caller and called."""
-    name, _, often = asked.partition(":")
+def arm():
+    """Let a test kill us at a call, named by caller and called: corral.failpoint."""
+    name, _, often = os.environ["CORRAL_FAILPOINT"].partition(":")
+    mark = os.environ["CORRAL_FAILPOINT_MARK"]
     ahead = [name] * int(often or 1)
     whens = {"c_call": "before", "c_return": "after"}
     me = os.getpid()
@@ -4054,7 +4060,7 @@ def arm(asked, mark):
             me = os.getpid()
             if ahead[-1:] == ["%s.%s.%s" % (frame.f_code.co_name, call.__name__, when)]:
                 ahead.pop()
-                if not ahead and not os.path.exists(mark):
+                if not (ahead or os.path.exists(mark)):
                     open(mark, "x").close()
                     os.kill(me, KILL)
 
@@ -4068,7 +4074,7 @@ def main(words):
     """Run a command, told more by a line of JSON; so is its answer, or what is wrong."""
     given = json.loads(sys.stdin.buffer.readline().decode())  # it may have read ahead of our source
     if "CORRAL_FAILPOINT" in os.environ:
-        arm(os.environ["CORRAL_FAILPOINT"], os.environ["CORRAL_FAILPOINT_MARK"])
+        arm()
     try:
         answer = COMMANDS[words[0]](given)
     except Unusable as problem:
