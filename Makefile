@@ -8,7 +8,7 @@ BIN := .venv/bin
 DEV := ClusterShell hypothesis import-linter mypy polars pyright pytest pytest-timeout pytest-xdist ruff vermin
 WORKERS ?= 2
 
-.PHONY: help demo test unit check fix bench sim planted chaos system-deps clean
+.PHONY: help demo test unit check fix bench sim planted chaos failpoints system-deps clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ planted: .venv/dev ## search a seed that shows each bug planted in the simulatio
 
 chaos: .venv/dev ## break real hosts under a run: 160 faults (root; minutes; SEED=n)
 	@$(BIN)/python -m tests.chaos --hosts 8 --tasks 2000 --faults 160 --seed $(or $(SEED),7)
+
+failpoints: .venv/dev ## kill corral at each of its failpoints, at the first HITS=5 passings (minutes)
+	@HITS=$(or $(HITS),5) $(BIN)/pytest -n $(WORKERS) --dist loadgroup -q tests/failpoints
 
 bench: .venv/ready ## measure against a floor and the peers; prints ratios
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
-from tests.failpoints.points import EXCEPTIONS, lasting_calls, points, sources
+from tests.failpoints import test_far
+from tests.failpoints.points import EXCEPTIONS, SCENES, lasting_calls, points, sources
 
 CALLS = [call for file, text in sources().items() for call in lasting_calls(file, text)]
 
@@ -23,6 +25,15 @@ def test_every_point_stands_in_one_place_only() -> None:
     names = Counter(name for file, text in sources().items() for name in points(file, text))
     assert [name for name, often in names.items() if often > 1] == []
     assert len(names) > 60
+
+
+def test_every_scene_is_played_and_is_about_a_point() -> None:
+    source = Path(test_far.__file__).read_text(encoding="utf-8")
+    known = {
+        name.rpartition(".")[0] for file, text in sources().items() for name in points(file, text)
+    }
+    assert known >= SCENES
+    assert {scene for scene in SCENES if f'around("{scene}")' in source} == SCENES
 
 
 @pytest.mark.parametrize(
