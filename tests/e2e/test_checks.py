@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,6 +55,31 @@ def test_without_retries_one_machine_is_asked_once(corral: Corral) -> None:
     corral("run", "-q", "--check", "nonempty", "test {n=1,2} = 1 && echo 1; true", code=1)
     assert outcomes(corral, "test") == [("1", "first", "accepted"), ("2", "first", "rejected")]
     assert corral.rows("test", "failed.csv")[0]["reason"] == "stdout is empty"
+
+
+def test_a_check_that_hangs_dies_with_a_master_that_is_killed(corral: Corral) -> None:
+    hangs = "#!/bin/sh\ntest -e healed && exit\necho $$ > checks\nsleep 60 & wait\n"
+    corral.write("check.sh", hangs, executable=True)
+    process = corral.start("run", "--check", "./check.sh", "echo {n=1}")
+    told = corral.folder / "checks"
+    wait_until(lambda: told.exists() and told.read_text().strip(), what="the check runs")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    group = int(told.read_text())
+    wait_until(lambda: not lives(group), what="it has died with all it started")
+    corral.write("healed", "")
+    corral("resume")
+    assert corral.output("echo") == "1\n"
+
+
+def lives(group: int) -> bool:
+    """Say whether any process of a group does, zombies left out."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 def test_files_of_a_rejected_result_are_kept(corral: Corral) -> None:

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, Self
 
@@ -27,7 +27,7 @@ from corral.results.paths import is_safe
 from corral.store import leftovers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
     from types import TracebackType
 
     from corral.model.task import Captured, Result
@@ -37,6 +37,7 @@ LOOK_S = 0.05  # between two looks whether it is to be stopped
 WORDS_BYTES = 4096  # of stderr: surely holds the last lines
 WORDS_CHARS = 300
 _DESK = re.compile(r"corral-results-(\d+)-\w+")
+_HELD = '((read -r x < "/dev/fd/$3"; kill -9 0) &); ulimit -v "$1" && exec "$2"'
 BOX = 1_000  # tasks whose files share a folder: a folder of a million is slow
 
 
@@ -128,14 +129,15 @@ def run(
 ) -> Ended:
     """Run a program, its stdout into the file ``out``; whatever happens, none of it is left.
 
-    ``memory`` is in bytes, of each of its processes; None = as much as there is.
+    ``memory`` is in bytes, of each of its processes; None = as much as there is, and it outlives
+    us if we are killed.
 
     Raises:
         UsageError: It cannot be started.
     """
     out.flush()
-    with tempfile.TemporaryFile() as errors:
-        process = _start(_argv(program, memory), program, folder, out, errors)
+    with tempfile.TemporaryFile() as errors, _lifeline() as line:
+        process = _start(_argv(program, memory, line), program, folder, out, errors, line)
         watch = _Watch(process.pid, limit_s=limit_s, stop=stop)
         try:
             _hand_over(process, feed)
@@ -175,14 +177,25 @@ def check_there(program: str, folder: str) -> None:
         raise UsageError(f"{program}: is not executable", hint=f"chmod +x {program}")
 
 
-def _argv(program: str, memory: int | None) -> list[str]:
+@contextmanager
+def _lifeline() -> Generator[int]:
+    """Give the end of a pipe that tells who reads it when we are gone, however that came."""
+    theirs, ours = os.pipe()
+    try:
+        yield theirs
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def _argv(program: str, memory: int | None, lifeline: int) -> list[str]:
     if memory is None:
         return [program]
-    return ["/bin/sh", "-c", 'ulimit -v "$1" && exec "$2"', "sh", str(memory >> 10), program]
+    return ["/bin/sh", "-c", _HELD, "sh", str(memory >> 10), program, str(lifeline)]
 
 
 def _start(
-    argv: list[str], program: str, folder: str, out: BinaryIO, errors: BinaryIO
+    argv: list[str], program: str, folder: str, out: BinaryIO, errors: BinaryIO, lifeline: int
 ) -> subprocess.Popen[bytes]:
     check_there(program, folder)
     try:
@@ -194,6 +207,7 @@ def _start(
                 stdout=out,
                 stderr=errors,
                 start_new_session=True,
+                pass_fds=[lifeline],
             )
     except OSError as error:
         raise UsageError(
