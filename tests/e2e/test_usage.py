@@ -84,6 +84,12 @@ def test_verbs_refuse_what_makes_no_sense(corral: Corral, words: list[str]) -> N
     assert len(done.stderr.splitlines()) <= 6
 
 
+def test_a_word_that_can_only_mean_tasks_is_of_the_last_run(corral: Corral) -> None:
+    corral("run", "-q", "--retries", "0", "exit {0,3,4}", code=1)
+    for word, numbers in (("2", [2]), ("1,3", [1, 3]), ("failed", [2, 3]), ("arg1=4", [3])):
+        assert [task["number"] for task in corral.json("tasks", word)["tasks"]] == numbers
+
+
 def test_without_a_run_every_verb_says_so(corral: Corral) -> None:
     for verb in ("ls", "status", "tasks", "attempts", "logs", "why", "collect", "resume", "attach"):
         assert "corral run COMMAND" in corral(verb, code=2).stderr

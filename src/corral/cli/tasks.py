@@ -16,6 +16,7 @@ from corral.engine import queries
 @output.json_option
 def command(run: str, which: tuple[str, ...], *, failed: bool, as_json: bool) -> None:
     """List the tasks of RUN: all, or those that TASKS mean (7, 1,3,5-8, failed, T=0.5)."""
+    run, which = output.run_then_tasks(run, which)
     wanted = (*which, "failed") if failed else which
     with output.client().reader() as reader:
         found = queries.find_run(reader, run)
