@@ -38,8 +38,13 @@ def follow(corral: Corral, tails: list[Tail], *words: str) -> Tail:
 
 
 def begin(corral: Corral, command: str, *flags: str) -> None:
-    """Start a run that goes on in the background."""
+    """Start a run that goes on in the background, and see its first task handed out."""
     corral("run", "-q", "-d", "--here", "-j1", *flags, command)
+    wait_until(
+        lambda: '"waiting"' not in corral("tasks", "1", "--json").stdout,
+        seconds=30,
+        what="its first task is under way",
+    )
 
 
 def go(corral: Corral, *tasks: int) -> None:
@@ -122,9 +127,61 @@ def test_a_task_that_fails_ends_it_and_is_named(corral: Corral, tails: list[Tail
     tail = follow(corral, tails, "1")
     wait_until(lambda: tail.out() == "a 1\n")
     go(corral, 1)
-    assert tail.wait() == 0
+    assert tail.wait() == 1
     assert tail.out() == "a 1\n"
     assert "task 1 is failed: exit 3" in tail.err()
+
+
+def test_a_task_that_is_cancelled_ends_it_with_1(corral: Corral, tails: list[Tail]) -> None:
+    begin(corral, LOUD.replace("{n}", "{n=1}"))
+    tail = follow(corral, tails, "1")
+    wait_until(lambda: tail.out() == "first 1\nhalf")
+    corral("cancel", "--yes")
+    assert tail.wait() == 1
+    assert "task 1 is cancelled" in tail.err()
+
+
+def test_a_task_that_has_ended_already_gives_the_same_exit_codes(corral: Corral) -> None:
+    corral("run", "-q", "--retries", "0", "--exit-code", "77=skip", "exit {0,3,77}", code=1)
+    corral("logs", "-f", "1")
+    assert "task 2 is failed: exit 3" in corral("logs", "-f", "2", code=1).stderr
+    assert "task 3 is skipped" in corral("logs", "-f", "3").stderr
+
+
+def test_attempts_that_fail_are_printed_to_their_end_before_the_next_and_none_is_left_out(
+    corral: Corral, tails: list[Tail]
+) -> None:
+    words = (
+        "echo $CORRAL_ATTEMPT {n=1}; test $CORRAL_ATTEMPT != 1 || until test -e 1.go; do sleep 0.02; done;"
+        " seq 1 100000; echo end of $CORRAL_ATTEMPT; exit 3"
+    )
+    begin(corral, words, "--retries", "3")
+    tail = follow(corral, tails, "1", "--stdout")
+    wait_until(lambda: tail.out() == "1 1\n")
+    go(corral, 1)
+    assert tail.wait() == 1
+    lines = "".join(f"{n}\n" for n in range(1, 100001))
+    assert tail.out() == "".join(f"{n} 1\n{lines}end of {n}\n" for n in (1, 2, 3, 4))
+    begun = [line for line in tail.err().splitlines() if "(the one before failed)" in line]
+    assert begun == [f"task 1: attempt {n} on localhost (the one before failed)" for n in (2, 3, 4)]
+
+
+def test_the_last_words_of_an_attempt_come_before_word_of_the_next(
+    corral: Corral, tails: list[Tail]
+) -> None:
+    words = (
+        "echo begin {n=1} >&2; test $CORRAL_ATTEMPT = 2 || until test -e 1.go; do sleep 0.02; done;"
+        " seq 1 100000 >&2; echo end of $CORRAL_ATTEMPT >&2; test $CORRAL_ATTEMPT = 2"
+    )
+    begin(corral, words, "--retries", "1")
+    tail = follow(corral, tails, "1")
+    wait_until(lambda: tail.err() == "begin 1\n")
+    go(corral, 1)
+    assert tail.wait() == 0
+    word = "task 1: attempt 2 on localhost (the one before failed)\n"
+    first, second = tail.err().split(word)
+    assert first == "begin 1\n" + "".join(f"{n}\n" for n in range(1, 100001)) + "end of 1\n"
+    assert second.endswith(corral("logs", "1").stderr)
 
 
 def test_what_is_long_or_quick_comes_whole_too(corral: Corral, tails: list[Tail]) -> None:

@@ -18,9 +18,12 @@ from corral.results.content import Content
 
 if TYPE_CHECKING:
     from corral.client import Client
+    from corral.model.run import TaskState
     from corral.model.task import Captured, Result, Task
     from corral.store.base import Reader
     from corral.store.blobs import Blobs
+
+WELL = ("done", "skipped")  # as in a run's exit code
 
 
 @output.verb("logs")
@@ -32,7 +35,9 @@ if TYPE_CHECKING:
 @click.option("--attempt", type=int, metavar="N", help="Of that attempt, also a rejected one.")
 @click.option("-f", "--follow", is_flag=True, help="Go on while the task runs, to its end.")
 @output.json_option
+@click.pass_context
 def command(
+    ctx: click.Context,
     run: str,
     which: tuple[str, ...],
     *,
@@ -46,14 +51,15 @@ def command(
 
     Of a failed task, what its latest attempt wrote. `corral logs 7` is task 7 of the last run,
     `corral logs 7 --attempt 1` what its first attempt wrote, whatever became of it. `corral logs 7 -f`
-    prints what task 7 writes while it runs, on whichever host, and ends when the task does.
+    prints what task 7 writes while it runs, on whichever host, and ends when the task does: with
+    exit code 0 if it is done (or skipped), 1 if it failed, was cancelled or parked.
     """
     run, which = output.run_then_tasks(run, which)
     client = output.client()
     if follow:
         _see_followable(of=of, attempt=attempt, as_json=as_json)
-        _follow(client, run, which, only=only)
-        return
+        ended = _follow(client, run, which, only=only)
+        ctx.exit(0 if ended in WELL else 1)
     blobs = client.folder.blobs
     with client.reader() as reader:
         found = queries.find_run(reader, run)
@@ -86,7 +92,7 @@ def _see_followable(*, of: str | None, attempt: int | None, as_json: bool) -> No
         raise UsageError(f"-f and {flag} do not go together", hint=f"leave {flag}, or -f")
 
 
-def _follow(client: Client, run: str, which: tuple[str, ...], *, only: str | None) -> None:
+def _follow(client: Client, run: str, which: tuple[str, ...], *, only: str | None) -> TaskState:
     with client.reader() as reader:
         found = queries.find_run(reader, run)
         tasks = select(reader, found, which)
@@ -96,7 +102,7 @@ def _follow(client: Client, run: str, which: tuple[str, ...], *, only: str | Non
             hint=f"corral logs {found.name} 1 -f",
         )
     out, err = sys.stdout.buffer, sys.stderr.buffer
-    TaskTail(
+    return TaskTail(
         client,
         found,
         tasks[0].number,

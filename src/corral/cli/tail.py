@@ -3,6 +3,7 @@
 While an attempt runs, the master passes on what its host sees; nothing of that is stored. All that comes,
 and at the end the result, is held against what was printed before: so nothing is printed twice, nothing is
 left out, and an attempt that writes something else than the one before it is named and begun anew.
+Attempts come in their order: what one left that failed comes before anything of the next.
 """
 
 from __future__ import annotations
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
 
     from corral.client import Client
     from corral.model.attempt import Attempt, Reason
-    from corral.model.run import Run
+    from corral.model.run import Run, TaskState
     from corral.model.task import Result, TaskDetail
+    from corral.store.base import Reader
 
 LOOK_S = 0.1  # between looks while no attempt is under way
 PIECE = 1 << 20  # bytes
 ON_ITS_WAY = ("waiting", "active")
+LIVES = ("leased", "running")
+BY_ITSELF = ("failed", "rejected", "returned")  # so it ended, and others come after it
 WHY: Mapping[Reason, str] = {
     "first": "the first",
     "lost": "the one before was lost",
@@ -95,63 +99,76 @@ class TaskTail:
             None if stdout is None else Printed(stdout),
             None if stderr is None else Printed(stderr),
         )
-        self._places = [0, 0]  # how much of the attempt's streams has come
-        self._attempt: Attempt | None = None  # that is followed
-        self._known: set[int] | None = None  # numbers of the attempts that were spoken of
+        self._attempt: Attempt | None = None  # that is followed ...
+        self._places = [0, 0]  # ... and how much of its streams has come
+        self._announced: set[int] | None = None  # numbers of attempts that were spoken of ...
+        self._past: set[int] = set()  # ... and of those that nothing is to be printed of any more
         self._said = ""
         self._master_seen = time.monotonic() if client.folder.served() else -math.inf
 
-    def follow(self) -> None:
-        """Print what the task writes until it ends.
+    def follow(self) -> TaskState:
+        """Print what the task writes until it ends; say how it did.
 
         Raises:
             MasterError: There is no master, so nothing more will come; what is stored is printed.
         """
         while (detail := self._look()).task.state in ON_ITS_WAY:
             if not self._served():
-                self._print_result()
+                self._print_result(detail.attempts)
                 raise MasterError(
                     f"no master is there: task {self._number} is {detail.task.state}",
                     hint=f"corral resume {self._run.name} goes on",
                 )
-            self._choose(detail.attempts)
-            if self._attempt is None:
+            attempt = self._go_through(detail.attempts)
+            if attempt is None:
                 self._wait(detail)
             else:
-                self._read_on(self._attempt)
-        self._print_result()
+                self._read_on(attempt)
+        self._print_result(detail.attempts)
         if detail.task.state != "done":
             talk(f"task {self._number} is {detail.task.state}: {detail.task.reason or 'asked'}")
+        return detail.task.state
 
     def _look(self) -> TaskDetail:
         with self._client.reader() as reader:
             self._run = queries.run(reader, self._run.id)
             detail = queries.task_detail(reader, self._run, self._number)
-        self._announce(detail.attempts)
+        if self._announced is None:  # of what was there before, only what still runs is news
+            self._announced = {1} | {
+                one.number for one in detail.attempts if one.state not in LIVES
+            }
+            self._past = {one.number for one in detail.attempts if one.state == "ended"}
         return detail
 
-    def _announce(self, attempts: Sequence[Attempt]) -> None:
-        """Say which attempts have begun since; of what was there before, only what still runs."""
-        if self._known is None:
-            self._known = {one.number for one in attempts if one.number == 1 or not _lives(one)}
+    def _go_through(self, attempts: Sequence[Attempt]) -> Attempt | None:
+        """Print what those that ended left, each before the next; give the first that still runs.
+
+        None: there is none, or it is not known yet what becomes of the one before.
+        """
+        current: Attempt | None = None
         for one in attempts:
-            if one.number not in self._known:
-                self._known.add(one.number)
-                if one.number > 1:
-                    self._say(f"attempt {one.number} on {one.host} ({WHY[one.reason]})")
+            if one.number in self._past:
+                continue
+            self._announce(one)
+            if current is not None or one.state != "ended":
+                current = current or one  # its twins wait until it has ended
+                continue
+            self._past.add(one.number)
+            if one.outcome in BY_ITSELF:
+                self._print_attempt(one)
+        return current if current is not None and current.state in LIVES else None
+
+    def _announce(self, attempt: Attempt) -> None:
+        assert self._announced is not None
+        if attempt.number not in self._announced:
+            self._announced.add(attempt.number)
+            self._say(f"attempt {attempt.number} on {attempt.host} ({WHY[attempt.reason]})")
 
     def _served(self) -> bool:
         """Say whether a master is there, or may be again: the next one needs its time."""
         if self._client.folder.master() is not None:
             self._master_seen = time.monotonic()
         return time.monotonic() - self._master_seen <= BETWEEN_MASTERS_S
-
-    def _choose(self, attempts: Sequence[Attempt]) -> None:
-        """Stay with the attempt that is followed while it lives; else take the first that does."""
-        live = [one for one in attempts if _lives(one)]
-        if self._attempt is None or self._attempt.number not in {one.number for one in live}:
-            self._attempt = live[0] if live else None
-            self._places = [0, 0]
 
     def _wait(self, detail: TaskDetail) -> None:
         """Let a moment pass; say what is waited for, once."""
@@ -165,6 +182,9 @@ class TaskTail:
 
     def _read_on(self, attempt: Attempt) -> None:
         """Print what has come of the attempt since."""
+        if self._attempt is None or self._attempt.number != attempt.number:
+            self._places = [0, 0]
+        self._attempt = attempt
         places = [
             None if printed is None else place
             for printed, place in zip(self._printed, self._places, strict=True)
@@ -189,27 +209,33 @@ class TaskTail:
             printed.take(self._places[n], data)
         self._places[n] += len(data)
 
-    def _print_result(self) -> None:
-        """Print what is stored of the task, as far as that was not printed before."""
+    def _print_attempt(self, attempt: Attempt) -> None:
+        """Print what an attempt left that was not the last."""
+        with self._client.reader() as reader:
+            task = queries.task(reader, self._run, self._number)
+            number = queries.attempt(reader, task, attempt.number)
+            result = queries.result_of_attempt(reader, number)
+            self._print_left(reader, result, f"attempt {attempt.number} ({attempt.outcome})")
+
+    def _print_result(self, attempts: Sequence[Attempt]) -> None:
+        """Print what is stored of the task, and of the attempts before."""
         with self._client.reader() as reader:
             result = queries.result(reader, queries.task(reader, self._run, self._number))
-            source = RunSource(reader, self._client.folder.blobs, self._run)
-            self._places = [0, 0]
-            for n, captured in enumerate((result.stdout, result.stderr)):
-                for piece in chunks(source, captured):
-                    self._take(n, piece, _whose(result))
-                printed = self._printed[n]
-                if printed is not None and captured.size < printed.size:
-                    self._say(f"{_whose(result)} is the beginning of what stands above:")
-                    printed.begin_anew(captured.size)
+            self._go_through([one for one in attempts if one.number <= result.attempt])
+            said = "the result" if result.state == "done" else result.state
+            self._print_left(reader, result, f"attempt {result.attempt} ({said})")
+
+    def _print_left(self, reader: Reader, result: Result, whose: str) -> None:
+        """Print what an attempt left, as far as that was not printed before."""
+        source = RunSource(reader, self._client.folder.blobs, self._run)
+        self._places = [0, 0]
+        for n, captured in enumerate((result.stdout, result.stderr)):
+            for piece in chunks(source, captured):
+                self._take(n, piece, whose)
+            printed = self._printed[n]
+            if printed is not None and captured.size < printed.size:
+                self._say(f"{whose} is the beginning of what stands above:")
+                printed.begin_anew(captured.size)
 
     def _say(self, text: str) -> None:
         talk(f"task {self._number}: {text}")
-
-
-def _lives(attempt: Attempt) -> bool:
-    return attempt.state in ("leased", "running")
-
-
-def _whose(result: Result) -> str:
-    return f"attempt {result.attempt} ({'the result' if result.state == 'done' else result.state})"
