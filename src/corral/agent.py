@@ -32,6 +32,7 @@ from hashlib import sha256
 
 PROTOCOL = 1
 CHUNK = 1 << 20  # bytes; one piece of a file in a request or reply
+RECEIVE = 64 << 10  # bytes taken from a socket at once; more would be mapped anew each time
 INLINE = 64 * 1024  # bytes; stdout or stderr up to this travels inside the report
 RESULT_BYTES = 64 * 1024  # of what a task writes to CORRAL_RESULT
 PROGRESS_BYTES = 1024  # from the end of CORRAL_PROGRESS that its last line is looked for in
@@ -2056,7 +2057,7 @@ class SocketTransport:
 
     def _receive(self, lane, wire):
         try:
-            data = wire.sock.recv(CHUNK)
+            data = wire.sock.recv(RECEIVE)
         except BlockingIOError:
             return []
         except OSError:
@@ -2142,7 +2143,7 @@ class Port:
         if not mask & ~select.POLLOUT:
             return [], False
         try:
-            data = self.sock.recv(CHUNK)
+            data = self.sock.recv(RECEIVE)
         except BlockingIOError:
             return [], False
         except OSError:

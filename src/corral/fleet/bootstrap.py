@@ -16,9 +16,12 @@ import json
 import marshal
 import re
 import secrets
+import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib.abc import InspectLoader
 from importlib.util import MAGIC_NUMBER
 from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from corral import agent
@@ -26,9 +29,9 @@ from corral.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import CodeType
 
 SHELL = b"corral-shell"
+FAST = 1  # level of compression: the best one takes 20 times as long and saves a seventh
 NO_PYTHON = b"corral-no-python"  # followed by those that were found and are too old
 PYTHONS = (
     "python3 /usr/libexec/platform-python /usr/bin/python3 /usr/local/bin/python3"
@@ -43,8 +46,9 @@ _READ = (  # no quotes in it
     "exec(f.read(int(f.readline())))"
 )
 _LOAD = """\
-SOURCE = f.read({source})
-code = f.read({code})
+import zlib
+SOURCE = zlib.decompress(f.read({source}))
+code = zlib.decompress(f.read({code}))
 if sys.modules["_frozen_importlib_external"].MAGIC_NUMBER.hex() == "{magic}":
     import marshal
     code = marshal.loads(code)
@@ -81,6 +85,7 @@ class Payload:
         challenge = secrets.token_hex(16)
         self.mark = b"corral " + hashlib.sha256(challenge.encode()).hexdigest().encode()
         self._words = json.dumps({**words, "challenge": challenge})
+        self._program = _program()
 
     def whole(self) -> bytes:
         """Give all of it: a loader with its length before it, source, code, a line of JSON.
@@ -88,7 +93,7 @@ class Payload:
         A Python that is like the master's own runs the code: compiling takes half of an agent's
         start and a third of its memory. Any other one compiles the source.
         """
-        return _program() + self.line()
+        return self._program.result() + self.line()
 
     def line(self) -> bytes:
         """Give the line of JSON alone, for a program that is there."""
@@ -96,10 +101,19 @@ class Payload:
 
 
 @functools.cache
-def _program() -> bytes:
-    """Give the loader, the agent's source and its code."""
-    source = Path(agent.__file__).read_bytes()
-    code = marshal.dumps(_code())
+def _program() -> Future[bytes]:
+    """Have the program made, once, while the first login is under way."""
+    pool = ThreadPoolExecutor(1, "program")
+    try:
+        return pool.submit(_make_program)
+    finally:
+        pool.shutdown(wait=False)
+
+
+def _make_program() -> bytes:
+    """Give the loader, the agent's source and its code, made small for slow lines."""
+    source = zlib.compress(Path(agent.__file__).read_bytes(), FAST)
+    code = zlib.compress(marshal.dumps(_unplaced(_code())), FAST)
     loader = _LOAD.format(source=len(source), code=len(code), magic=MAGIC_NUMBER.hex()).encode()
     return b"%d\n" % len(loader) + loader + source + code
 
@@ -112,3 +126,11 @@ def _code() -> CodeType:
     code = spec.loader.get_code(agent.__name__)
     assert code is not None, "it has been imported"
     return code
+
+
+def _unplaced(code: CodeType) -> CodeType:
+    """Take out of the code where it lies on this machine: a host's tracebacks would tell."""
+    consts = (
+        _unplaced(const) if isinstance(const, CodeType) else const for const in code.co_consts
+    )
+    return code.replace(co_filename="agent.py", co_consts=tuple(consts))

@@ -110,9 +110,15 @@ class Exchanges:
             held.event.set()
 
     def wake(self) -> None:
-        """Look again whether something can be said to those who are held."""
-        for held in self._held.values():
-            held.event.set()
+        """Look again whether something can be said to those who are held.
+
+        The first of them is answered before the others are looked at: a lone task waits for no
+        more than its own commit.
+        """
+        if self._held:
+            first, *others = self._held.values()
+            first.followed_by(others)
+            first.event.set()
 
     async def answer(self, request: Exchange) -> Reply | Refusal:
         """Answer an exchange, at once or when there is something to say."""
@@ -151,8 +157,10 @@ class Exchanges:
                 reply = await self._write(
                     exchange.grant, incarnation, request.number, self.parts, self._clock.now()
                 )
+                held.wake_followers()
             return reply or Reply(number=request.number)
         finally:
+            held.wake_followers()
             silence.answered(hold_s, after_s=self._clock.ticks() - began)
             if self._held.get(incarnation) is held:
                 del self._held[incarnation]
@@ -209,6 +217,17 @@ class Held:
     def __init__(self, number: int) -> None:
         self.number = number
         self.event = asyncio.Event()
+        self._followers: list[Held] = []
+
+    def followed_by(self, others: list[Held]) -> None:
+        """Have others woken once this one has been looked at."""
+        self._followers = others
+
+    def wake_followers(self) -> None:
+        """This one has been looked at."""
+        for other in self._followers:
+            other.event.set()
+        self._followers = []
 
     async def wait(self, seconds: float) -> bool:
         """Wait to be woken; False when the time is over."""

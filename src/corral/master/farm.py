@@ -19,7 +19,7 @@ from corral.ids import HostId, Incarnation
 from corral.master.hostkeeper import HostKeeper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from corral.clock import Clock
     from corral.fleet.base import Doors, Launcher
@@ -82,6 +82,14 @@ class Farm:
         for keeper in keepers:
             keeper.want()
 
+    def reaches(self, specs: Sequence[HostSpec]) -> bool:
+        """Say whether all these hosts are there already, reached in just this way."""
+        keepers = [self._keepers.get(spec.name) for spec in specs]
+        return all(
+            keeper is not None and keeper.spec == spec and keeper.is_reached
+            for keeper, spec in zip(keepers, specs, strict=True)
+        )
+
     def refused(self, names: Iterable[str]) -> bool:
         """Say whether all these hosts are such as only a person can mend."""
         keepers = [self._keepers.get(name) for name in names]
@@ -94,6 +102,11 @@ class Farm:
             for keeper in self._all():
                 self._begin(keeper)
             await self._watch()
+
+    def release(self) -> None:
+        """Have all agents end; whoever is wanted again gets another."""
+        for keeper in self._all():
+            keeper.release()
 
     async def stop(self, *, now: bool = False) -> None:
         """End all agents, and see them gone as far as they can be reached."""

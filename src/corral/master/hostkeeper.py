@@ -113,6 +113,11 @@ class HostKeeper:
         """Have the agent end when it has done what it runs: the host has another."""
         self._tell_to_end("drain")
 
+    def release(self) -> None:
+        """There is no work any more: have the agent end, until somebody wants one again."""
+        self._wanted = False
+        self._tell_to_end("drain")
+
     def respecify(self, spec: HostSpec, launcher: Launcher) -> None:
         """Reach it another way from the next login on."""
         self.spec = spec

@@ -93,6 +93,11 @@ class Master:
                 for task in tasks:
                     task.cancel()
 
+    def release_agents(self, *, but: RunId) -> None:
+        """Send the agents home ahead of the end, unless a run other than ``but`` goes on."""
+        if not self.busy(but=but):
+            self.farm.release()
+
     def leave_agents(self) -> None:
         """Let the agents live on at the end: another master is about to take over."""
         self._stop_agents = False
@@ -104,7 +109,8 @@ class Master:
     ) -> Submitted:
         """Take in a command; its tasks on this machine start from ``environment``."""
         key = (submission.folder, submission.skeleton)
-        if await asyncio.to_thread(self._is_new, submission):
+        reached = self.farm.reaches(submission.hosts)
+        if not reached and await asyncio.to_thread(self._is_new, submission):
             await self.farm.want(submission.hosts)  # log in while the tasks are written
 
         def begun(run: RunId) -> None:

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 OLDEST = (3, 35, 0)  # RETURNING and UPDATE FROM
 APPLICATION_ID = 0x636F7272  # "corr": says whose database the file is
+IDLE_READERS = 4  # connections kept for readers to come
 GROUP = 200  # functions in one commit at most: bounds how long the first of them waits
 BUSY_MS = 5_000  # another process (a reader's checkpoint, `corral db`) may hold the file so long
 
@@ -45,6 +46,7 @@ class SqliteStore:
         self._path = path  # None: in memory, and written by the caller's own thread
         self._connection = connection
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._idle: list[sqlite3.Connection] = []  # readers' connections, outside any transaction
         self._listeners: list[Callable[[frozenset[str]], None]] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -89,12 +91,27 @@ class SqliteStore:
         if self._path is None:
             yield SqliteReader(self._connection)
             return
-        connection = _open_for_reading(self._path)
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = _open_for_reading(self._path)
+        kept = False
         try:
             connection.execute("begin")
             yield SqliteReader(connection)
+            connection.execute("rollback")
+            kept = self._keep(connection)
         finally:
-            connection.close()
+            if not kept:
+                connection.close()
+
+    def _keep(self, connection: sqlite3.Connection) -> bool:
+        """Keep a reader's connection for the next one: to open one takes longer than most reads."""
+        with self._lock:
+            if self._closed or len(self._idle) >= IDLE_READERS:
+                return False
+            self._idle.append(connection)
+            return True
 
     def listen(self, listener: Callable[[frozenset[str]], None]) -> None:
         self._listeners.append(listener)
@@ -107,6 +124,8 @@ class SqliteStore:
             self._queue.put(None)
         if self._thread is not None:
             self._thread.join()
+        for connection in self._idle:
+            connection.close()
         self._connection.close()
 
     def _serve(self) -> None:
