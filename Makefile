@@ -8,10 +8,10 @@ BIN := .venv/bin
 DEV := ClusterShell hypothesis import-linter mypy polars pyright pytest pytest-timeout pytest-xdist ruff vermin
 WORKERS ?= 2
 
-.PHONY: help demo test unit check fix bench sim planted chaos failpoints system-deps clean
+.PHONY: help demo test unit check fix bench sim planted chaos failpoints cgroup2 system-deps clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/ready: pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "corral needs Python 3.11 or newer with venv"; echo "  try: apt-get install python3-venv"; exit 1; }
@@ -58,6 +58,9 @@ chaos: .venv/dev ## break real hosts under a run: 160 faults (root; minutes; SEE
 
 failpoints: .venv/dev ## kill corral at each of its failpoints, at the first HITS=5 passings (minutes)
 	@HITS=$(or $(HITS),5) $(BIN)/pytest -n $(WORKERS) --dist loadgroup -q tests/failpoints
+
+cgroup2: .venv/dev ## boot a kernel with cgroup v2 as a process, test memory limits in it (minutes)
+	@$(BIN)/python -m tests.cgroup2
 
 bench: .venv/ready ## measure against a floor and the peers; prints ratios
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks

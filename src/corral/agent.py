@@ -9,7 +9,7 @@ any instant; the other one starts it anew, and no task runs twice or is left beh
 
 From top to bottom: the words both use; ``Link`` with its ``Courier``, and ``Supervisor``: pure
 logic, driven by events, with the world handed in; then that world (``SystemClock``,
-``SocketTransport``, ``Port``, ``Disk``, ``ProcessTable``); the two loops; ``Relay``, which carries
+``SocketTransport``, ``Port``, ``Disk``, ``ProcessTable``, ``Groups``); the two loops; ``Relay``, which carries
 the link's words where a host is reached by a login; the commands.
 """
 
@@ -133,6 +133,7 @@ class Config:
         self.linger_s = given.get("linger_s", 60)
         self.folder = given.get("folder") or ""
         self.environment = environment  # bytes to bytes: what tasks inherit
+        self.groups = None  # where the kernel holds tasks to their memory; None: it is polled
 
 
 def encode(text):
@@ -1340,6 +1341,7 @@ class Task:
         self.why = ""  # killed, timeout or oom: why it is being ended
         self.memory = lease.get("memory")  # bytes it may use; None: no limit
         self.used = 0  # bytes, when it was found above that
+        self.group = None  # in which the kernel holds it to that; None: it is polled
         self.due = None if part.timeout_s is None else begun + part.timeout_s
         self.give_up_at = None  # end of grace, then of killing
         self.written = 0  # bytes of its longer stream at the last look
@@ -1453,7 +1455,7 @@ class Supervisor:
         task.end = (code, number, cpu_s, peak_kb, now - task.begun)
         if task.phase != "running":
             task.due = earliest(task.due, now)
-        elif self._adopt_doomed(task):
+        elif self._adopt_doomed(task) or (task.group is not None and task.group.pids()):
             self._begin_killing(task, now)
         else:
             self._finish(task)
@@ -1611,6 +1613,7 @@ class Supervisor:
             folder = self.disk.prepare(slot, part.dir, inputs, lease.get("texts", ()))
             out, err = self.disk.streams(slot)
             self.disk.note_start(ticket)
+            task.group = self.processes.confine(ticket, task.memory)
             task.pid = self.processes.spawn(
                 part.words_of(lease, slot),
                 part.environment_of(lease, slot, holds),
@@ -1618,11 +1621,13 @@ class Supervisor:
                 folder,
                 out,
                 err,
+                task.group,
             )
         except Altered as file:
             self.altered.append([ticket, file.digest, file.mode])
             self.tell_at = 0.0
         except CannotStart as problem:
+            self.processes.release(task.group)
             self._record_unstarted(task, problem.kind, problem.message)
         except OSError as problem:
             message = "cannot make the task's folder: %s" % (problem.strerror or problem)
@@ -1678,18 +1683,21 @@ class Supervisor:
             if task.memory is not None and task.phase == "running"
         }
         self.weigh_at = now + WEIGH_S if limited else None
-        limits = {pid: (task.ticket, task.memory) for pid, task in limited.items()}
-        for pid, used in self.processes.weigh(limits).items() if limits else ():
+        polled = {p: (t.ticket, t.memory) for p, t in limited.items() if t.group is None}
+        for pid, used in self.processes.weigh(polled).items() if polled else ():
             if used > limited[pid].memory:
                 limited[pid].used = used
                 self._end(limited[pid], "oom", now, 0.0)
+        for task in limited.values():
+            if task.group is not None and task.group.oom_kills():
+                self._end(task, "oom", now, 0.0)  # the kernel may have killed but one of it
         return self.weigh_at
 
     def _count_oom_kills(self, now):
         kills = self.processes.oom_kills()
         if kills > self.oom_kills:
             self.oom_at = now
-        self.oom_kills = kills
+            self.oom_kills = kills
 
     def _was_oom_killed(self, task, code, number):
         """Say whether it died as the kernel, out of memory, was killing: a shell says it by 137."""
@@ -1762,7 +1770,10 @@ class Supervisor:
     def _tree(self, task):
         pids = dict(task.roots)
         pids[task.pid] = None if task.end is None else GONE
-        return self.processes.tree(pids, "CORRAL_TICKET=" + task.ticket) - self.unclean
+        tree = self.processes.tree(pids, "CORRAL_TICKET=" + task.ticket)
+        if task.group is not None:
+            tree |= task.group.pids()
+        return tree - self.unclean
 
     def _look_again(self, pid, now):
         """An orphan died: whoever waits for that may be through."""
@@ -1802,6 +1813,10 @@ class Supervisor:
         task.part.running -= 1
         self.taken -= task.part.cpus
         code, number, cpu_s, peak_kb, seconds = task.end or (None, None, 0.0, 0, 0.0)
+        if task.group is not None:
+            task.why = task.why or ("oom" if task.group.oom_kills() else "")
+            peak_kb = task.group.peak_kb() or peak_kb
+            self.processes.release(task.group)
         self.pids.pop(task.pid, None)
         self.unclean.update(left)
         report = {"ticket": task.ticket, "slot": task.slot, "started": round(task.started, 3)}
@@ -1830,8 +1845,12 @@ class Supervisor:
             message = "not done after %g s" % task.part.timeout_s
             facts.update(ended="failed", kind="timeout", message=message)
         elif task.why == "oom":
-            used = (task.used >> 20, task.memory >> 20)
-            message = "it used %d MiB of memory, more than its %d (polled)" % used
+            if task.group is not None:
+                said = (task.memory >> 20, task.group.by)
+                message = "it needed more than its %d MiB of memory (%s)" % said
+            else:
+                said = (task.used >> 20, task.memory >> 20)
+                message = "it used %d MiB of memory, more than its %d (polled)" % said
             facts.update(ended="failed", kind="oom", message=message)
         elif self._was_oom_killed(task, code, number):
             message = "the kernel killed it: out of memory"
@@ -2648,6 +2667,7 @@ class ProcessTable:
         self.folder = encode(config.folder)
         self.peer = peer  # pid of the other process
         self.everywhere = everywhere  # look for tags in all processes, not only in descendants
+        self.groups = config.groups
         self.me = os.getpid()
         self.nothing = os.open(os.devnull, os.O_RDWR)
         self.found = {}  # (program, search path) -> where it is
@@ -2665,17 +2685,32 @@ class ProcessTable:
 
     # ------------------------------------------------ starting
 
-    def spawn(self, words, environment, search, folder, out, err):
+    def confine(self, ticket, limit):
+        """Make the control group of a task with a limit; None: its memory is to be polled."""
+        if limit is None or self.groups is None:
+            return None
+        try:
+            return self.groups.make(ticket, limit)
+        except OSError as problem:
+            log("the memory of %s is polled: %s" % (ticket, problem))
+            return None
+
+    def release(self, group):
+        if group is not None:
+            self.groups.remove(group)
+
+    def spawn(self, words, environment, search, folder, out, err, group=None):
         program = words[0]
         streams = (self.nothing, out, err)
+        enter = group and group.enter
         place = self.found.get((program, search))
         if place is not None:
             try:
-                return fork_exec(words, (place,), folder, environment, streams)
+                return fork_exec(words, (place,), folder, environment, streams, enter)
             except CannotStart:  # it may have moved
                 del self.found[program, search]
         places = self._places(program, search)
-        pid = fork_exec(words, places, folder, environment, streams)
+        pid = fork_exec(words, places, folder, environment, streams, enter)
         if b"/" not in program:
             self._remember(program, search, places)
         return pid
@@ -2798,13 +2833,12 @@ class ProcessTable:
         return weights
 
     def oom_kills(self):
-        """Count the processes that the kernel has killed for want of memory since it started."""
-        try:
-            with open("/proc/vmstat", "rb") as file:
-                rest = file.read().partition(b"\noom_kill ")[2]  # from Linux 4.13 on
-        except OSError:
-            return 0
-        return int(rest.split()[0]) if rest else 0
+        """Count the processes that the kernel has killed since it started as it had no memory left.
+
+        Not those that had none left of their limit. The kernel counts a kill here before there.
+        """
+        kills = counted(b"/proc/vmstat", b"oom_kill") or 0  # from Linux 4.13 on
+        return kills - self.groups.oom_kills() if self.groups is not None else kills
 
     def signal(self, pids, number):
         for pid in pids:
@@ -2894,22 +2928,23 @@ def _closure(roots, below):
 # (process_group, gid, gids, uid, umask, preexec_fn, allow_vfork), and how many arguments it takes.
 # It is what subprocess.Popen calls; without Popen around it a start takes 0.1 ms less.
 FORK_EXEC_TAILS = [
-    (-1, None, None, None, -1, None, True),  # 3.11 to 3.13
-    (-1, None, None, None, -1, None),  # from 3.14 on
-    (None, None, None, -1, None),  # 3.9, 3.10
-    (None,),  # to 3.8
+    lambda enter: (-1, None, None, None, -1, enter, True),  # 3.11 to 3.13
+    lambda enter: (-1, None, None, None, -1, enter),  # from 3.14 on
+    lambda enter: (None, None, None, -1, enter),  # 3.9, 3.10
+    lambda enter: (enter,),  # to 3.8
 ]
 
 
-def fork_exec(words, places, folder, environment, streams):
+def fork_exec(words, places, folder, environment, streams, enter=None):
     """Start a program in a session of its own; give its pid, or raise CannotStart.
 
-    ``places`` are tried in order; all other descriptors of ours are close-on-exec (PEP 446).
+    ``places`` are tried in order; ``enter`` is called in the child before that; all other descriptors of ours are close-on-exec (PEP 446).
     """
     ready, tell = os.pipe()
     out, err = streams[1:]
     try:
         pid = _call_fork_exec(
+            enter,
             words,
             places,
             False,
@@ -2935,11 +2970,11 @@ def fork_exec(words, places, folder, environment, streams):
     return pid
 
 
-def _call_fork_exec(*arguments):
+def _call_fork_exec(enter, *arguments):
     """Call it with as many arguments as this Python's wants."""
     while True:
         try:
-            return _posixsubprocess.fork_exec(*(arguments + FORK_EXEC_TAILS[0]))
+            return _posixsubprocess.fork_exec(*(arguments + FORK_EXEC_TAILS[0](enter)))
         except TypeError:
             if len(FORK_EXEC_TAILS) == 1:
                 raise
@@ -2950,6 +2985,8 @@ def _cannot_start(problem, program, folder):
     """Put into words what the child wrote before it gave up: ``OSError:<errno in hex>:<where>``."""
     _, number, where = problem.split(b":", 2)
     number = int(number, 16)
+    if number == 0:  # all that Python tells of what failed before
+        return CannotStart("env", "cannot enter the control group that was made for it")
     words = os.strerror(number)
     if where.startswith(b"noexec"):
         return CannotStart("env", "cannot enter %s: %s" % (readable(folder), words))
@@ -2960,6 +2997,289 @@ def _cannot_start(problem, program, folder):
     if number == errno.ENOENT and b"/" in program and os.path.exists(here):
         words += " (what it names as its interpreter)"
     return CannotStart(kind, "cannot start %s: %s" % (readable(program), words))
+
+
+# ---------------------------------------------------------------- control groups
+
+
+# What holds a task to its memory: files of its group with what is written to them (None: its
+# limit; all but the first may be lacking), then those that count kills and tell the most it had.
+GROUP_FILES = {
+    "cgroup v2": (
+        ((b"memory.max", None), (b"memory.swap.max", b"0"), (b"memory.oom.group", b"1")),
+        b"memory.events",
+        b"memory.peak",
+    ),
+    "cgroup v1": (
+        (
+            (b"memory.limit_in_bytes", None),
+            (b"memory.memsw.limit_in_bytes", None),
+            (b"memory.oom_control", b"0"),
+        ),
+        b"memory.oom_control",
+        b"memory.max_usage_in_bytes",
+    ),
+}
+GROUP_TRIAL = 1 << 30  # bytes; the limit of a group that is made to see whether it can be
+GROUP_GONE_S = 1.0  # whoever was killed in a group may be a moment in leaving it
+
+
+class Group:
+    """The control group of one task."""
+
+    def __init__(self, by, path):
+        self.by = by
+        self.path = path
+        self.limits, events, peak = GROUP_FILES[by]
+        self.events = os.path.join(path, events)
+        self.peak = os.path.join(path, peak)
+
+    def limit(self, size):
+        for name, value in self.limits:
+            path = os.path.join(self.path, name)
+            if name == self.limits[0][0] or os.path.exists(path):
+                put(path, b"%d" % size if value is None else value)
+
+    def enter(self):
+        """Move the process that calls this into the group."""
+        put(os.path.join(self.path, b"cgroup.procs"), b"0")
+
+    def pids(self):
+        return living_in(self.path)
+
+    def oom_kills(self):
+        return counted(self.events, b"oom_kill") or 0
+
+    def peak_kb(self):
+        """Give the most memory it had at once, with what it read and wrote of files; 0: unknown."""
+        try:
+            with open(self.peak, "rb") as file:
+                return int(file.read()) >> 10
+        except OSError:  # before Linux 5.19
+            return 0
+
+
+class Groups:
+    """The control group of the agent, with one below it for each task that has a limit."""
+
+    def __init__(self, by, home):
+        self.by = by  # cgroup v2 or v1
+        self.home = home  # corral-<incarnation>, made when it is needed
+        self.begin()
+
+    def begin(self):
+        """Start afresh: the tasks of whoever was supervisor before are dead."""
+        self.tasks = set()
+        self.kills = 0  # by the kernel, of groups that were removed
+        self._clear()
+
+    def _clear(self):
+        """Kill whoever is in a task's group, also what no tag would show; remove the groups."""
+        for name in os.listdir(self.home) if os.path.isdir(self.home) else ():
+            if name.startswith(b"task-"):
+                place = os.path.join(self.home, name)
+                for pid in living_in(place):
+                    _end(pid, KILL)
+                remove_groups(place)
+
+    def make(self, ticket, limit):
+        if not os.path.isdir(self.home):
+            os.mkdir(self.home)
+            self.share()
+        group = Group(self.by, os.path.join(self.home, b"task-" + ticket.encode()))
+        os.mkdir(group.path)
+        try:
+            group.limit(limit)
+        except OSError:
+            remove_groups(group.path)
+            raise
+        self.tasks.add(group)
+        return group
+
+    def end(self):
+        """Remove what is left of it all; who still lives there goes back where it came from."""
+        inner = os.path.join(self.home, b"agent")
+        until = time.monotonic() + GROUP_GONE_S
+        while os.path.isdir(self.home) and time.monotonic() < until:
+            self._clear()
+            if os.path.isdir(inner):
+                move_up(inner)
+            if not remove_groups(self.home):
+                select.select([], [], [], KILL_AGAIN_S)
+
+    def share(self):
+        """Have groups below it get the memory that they are to limit."""
+        if self.by == "cgroup v2":
+            put(os.path.join(self.home, b"cgroup.subtree_control"), b"+memory")
+
+    def remove(self, group):
+        self.tasks.discard(group)
+        self.kills += group.oom_kills()
+        remove_groups(group.path)
+
+    def oom_kills(self):
+        return self.kills + sum(group.oom_kills() for group in self.tasks)
+
+
+def find_groups(folder):
+    """Find out whether the kernel can hold the tasks of the agent in ``folder`` to their memory.
+
+    None: it cannot, or we may not ask it to. Nothing is left of trying but, where our own group may
+    not have processes beside groups, that we have moved into one below.
+    """
+    data = [_read_proc(os.getpid(), name) for name in ("cgroup", "mountinfo")]
+    note = os.path.join(folder, b"group")
+    for by, own in own_groups(*data):
+        groups = Groups(by, os.path.join(own, b"corral-" + os.path.basename(folder)))
+        alone = by == "cgroup v2" and members(own) == {os.getpid()}
+        if not may_divide(by, own, alone):
+            continue
+        with open(note, "wb") as file:  # first: so whoever removes the folder removes them
+            file.write(groups.home)
+        try:
+            if not _shared(own) and alone:
+                move_below(groups, own)
+            if try_out(groups):
+                return groups
+        except OSError:
+            pass  # a kernel or a container that is not as it says: it is polled
+        dissolve(folder)
+        os.unlink(note)
+    return None
+
+
+def own_groups(cgroup, mountinfo):
+    """Give the groups that we are in, as (which, folder), by the two files of /proc on that."""
+    paths = {}
+    for line in cgroup.splitlines():
+        _, names, path = line.split(b":", 2)
+        if not names:
+            paths["cgroup v2"] = path
+        elif b"memory" in names.split(b","):
+            paths["cgroup v1"] = path
+    found = []
+    for line in mountinfo.splitlines():
+        before, _, after = line.partition(b" - ")
+        kind, *_, options = after.split()
+        by = {b"cgroup2": "cgroup v2", b"cgroup": "cgroup v1"}.get(kind)
+        if by not in paths or (kind == b"cgroup" and b"memory" not in options.split(b",")):
+            continue
+        root, point = (_unescaped(word) for word in before.split()[3:5])
+        inside = os.path.relpath(paths[by], root)
+        if b".." not in paths[by].split(b"/") + inside.split(b"/"):  # else it is not to be seen
+            found.append((by, os.path.normpath(os.path.join(point, inside))))
+    return found
+
+
+def _unescaped(word):
+    """Give a path of mountinfo, which has spaces and the like in octal."""
+    return word.decode("unicode_escape").encode("latin-1")
+
+
+def may_divide(by, own, alone):
+    """Say whether groups with memory of their own can be made in ours, by all that can be read."""
+    if not all(os.access(path, os.W_OK) for path in (own, os.path.join(own, b"cgroup.procs"))):
+        return False
+    if by == "cgroup v1" or _shared(own):
+        return True
+    control = os.path.join(own, b"cgroup.subtree_control")
+    return alone and os.access(control, os.W_OK) and b"memory" in _words(own, b"controllers")
+
+
+def _shared(own):
+    """Say whether groups below get memory to limit; then only a root has processes, too."""
+    return b"memory" in _words(own, b"subtree_control")
+
+
+def _words(own, name):
+    try:
+        with open(os.path.join(own, b"cgroup." + name), "rb") as file:
+            return file.read().split()
+    except OSError:
+        return []
+
+
+def move_below(groups, own):
+    """Empty our group: it may have processes, or groups with memory to limit, not both."""
+    inner = os.path.join(groups.home, b"agent")
+    os.mkdir(groups.home)
+    os.mkdir(inner)
+    put(os.path.join(inner, b"cgroup.procs"), b"0")
+    put(os.path.join(own, b"cgroup.subtree_control"), b"+memory")
+    groups.share()
+
+
+def try_out(groups):
+    """Make a group as tasks get it and remove it; say whether it counts what the kernel kills."""
+    group = groups.make("none", GROUP_TRIAL)
+    counts = counted(group.events, b"oom_kill") is not None
+    groups.remove(group)
+    _remove_empty(groups.home)
+    return counts
+
+
+def move_up(inner):
+    """Undo ``move_below``."""
+    home = os.path.dirname(inner)
+    above = os.path.dirname(home)
+    words = [(place, b"cgroup.subtree_control", b"-memory") for place in (home, above)]
+    words += [(above, b"cgroup.procs", b"%d" % pid) for pid in members(inner)]
+    for place, name, word in words:
+        try:
+            put(os.path.join(place, name), word)
+        except OSError:
+            pass  # a group below that is not empty yet, or a process that has ended
+
+
+def dissolve(folder):
+    """Remove the control groups of the agent in a folder, which is dead or ends."""
+    try:
+        with open(os.path.join(folder, b"group"), "rb") as file:
+            home = file.read()
+    except OSError:
+        return
+    if os.path.basename(home) == b"corral-" + os.path.basename(folder):
+        Groups("", home).end()
+
+
+def remove_groups(path):
+    """Remove a group with those below it, unless a process is in one; say whether it is gone."""
+    for place, *_ in os.walk(path, topdown=False):
+        _remove_empty(place)
+    return not os.path.isdir(path)
+
+
+def living_in(path):
+    """List the processes in a group, or in one that a task has made below."""
+    return {pid for place, *_ in os.walk(path) for pid in members(place)}
+
+
+def members(place):
+    """List the processes in a group."""
+    try:
+        with open(os.path.join(place, b"cgroup.procs"), "rb") as file:
+            return {int(pid) for pid in file.read().split()} - {0}  # 0: of another namespace
+    except OSError:
+        return set()
+
+
+def counted(path, name):
+    """Give the number that a file of the kernel has on the line of a name; None: it has none."""
+    try:
+        with open(path, "rb") as file:
+            rest = (b"\n" + file.read()).partition(b"\n" + name + b" ")[2]
+    except OSError:
+        return None
+    return int(rest.split()[0]) if rest else None
+
+
+def put(path, data):
+    """Write to a file of the kernel's, in one call; it is not made if it is not there."""
+    file = os.open(path, os.O_WRONLY)
+    try:
+        os.write(file, data)
+    finally:
+        os.close(file)
 
 
 # ---------------------------------------------------------------- files
@@ -3040,6 +3360,7 @@ def remove(path, budget=float("inf")):
 
 def remove_home(folder):
     """Remove an agent's folder, and those above it that corral made and nobody uses."""
+    dissolve(folder)
     remove(folder)
     for path in (os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):
         if b"corral-" not in path or not _remove_empty(path):
@@ -3145,7 +3466,7 @@ def live_as_link(config, announce, other):
         if port is None and not config.collect:
             port = processes.start_peer()
         announce.say(link=os.getpid(), supervisor=processes.peer)
-        facts = host_facts(config.folder)
+        facts = host_facts(config.folder, config.groups)
         link = Link(config, clock, transport, disk, processes, port, facts)
         if other is not None:  # from memory: the supervisor may be dead before it says it
             link.on_port({"table": other.table})
@@ -3207,6 +3528,8 @@ def live_as_supervisor(config, other):
     disk = Disk(config.folder)
     processes = ProcessTable(config, other.peer, everywhere=False)
     disk.begin()
+    if config.groups is not None:
+        config.groups.begin()
     try:
         supervisor = Supervisor(config, clock, disk, processes, other.port)
         while not supervisor.over:
@@ -3247,6 +3570,8 @@ def live(config, announce):
                 live_as_link(config, announce, other)
             else:
                 live_as_supervisor(config, other)
+            if config.groups is not None:
+                config.groups.end()
             return
         except Become as fork:
             other = fork.with_traceback(None)  # which would keep the other life in memory
@@ -3300,7 +3625,7 @@ def cores():
         return os.cpu_count() or 1
 
 
-def host_facts(folder):
+def host_facts(folder, groups=None):
     machine = os.uname()
     space = os.statvfs(encode(folder))
     return {
@@ -3312,9 +3637,17 @@ def host_facts(folder):
         "disk_free": space.f_bavail * space.f_frsize,
         "hostname": readable(machine.nodename),
         "folder": readable(encode(folder)),
-        "memory_by": "polled" if os.path.exists("/proc/self/statm") else "",
+        "memory_by": memory_by(groups),
         "time": round(time.time(), 3),
     }
+
+
+def memory_by(groups):
+    """Say how tasks are held to their memory here; empty: they cannot be."""
+    if groups is not None:
+        return groups.by
+    polled = "polled every %d ms" % (WEIGH_S * 1000)
+    return polled if os.path.exists("/proc/self/statm") else ""
 
 
 def own_environment():
@@ -3666,6 +3999,9 @@ def begin(given, wanted=lambda: True):
         config.umask = umask
         if config.collect:
             kill_tagged(config.owner, config.incarnation)
+            dissolve(encode(folder))
+        else:
+            config.groups = find_groups(encode(folder))
         return fork_agent(config, lock)
     except Unusable:
         if not given.get("collect"):
@@ -3839,7 +4175,9 @@ def sweep_one(owner, incarnation, folder):
     if lock is None:
         return set()
     try:
-        return kill_tagged(owner, incarnation)
+        killed = kill_tagged(owner, incarnation)
+        dissolve(folder)
+        return killed
     finally:
         os.close(lock)
 
@@ -3930,7 +4268,7 @@ def check(given):
     folder = choose_folder(given["owner"], given["incarnation"], given.get("workdir"))
     try:
         tasks_environment(dict(given, env=None), folder, login_lives)
-        return {"facts": host_facts(folder)}
+        return {"facts": host_facts(folder, find_groups(encode(folder)))}
     finally:
         remove_home(encode(folder))
 

@@ -51,7 +51,8 @@ class Facts(Message, frozen=True, kw_only=True):
     disk_free: Number  # bytes, where the work folder is
     hostname: str
     folder: str  # absolute path of the agent's folder
-    memory_by: str = ""  # how a task's memory is held to its limit: "polled"; "" = it cannot be
+    memory_by: str = ""  # what holds a task to its memory: "cgroup v2", "cgroup v1",
+    #   "polled every 500 ms"; "" = nothing
     time: float = 0.0  # its wall clock, seconds since 1970
 
 

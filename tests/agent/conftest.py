@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from corral import protocol
+from tests.agent import ways
 from tests.agent.master import Master
 from tests.agent.support import AGENT, agent, alive, tagged, wait_until
 
@@ -109,6 +110,7 @@ class Bed:
         wait_until(lambda: not self.living(), seconds, f"still there: {self.living()}")
         if not self.keeps_folder:
             assert not self.folder.exists(), sorted(self.folder.rglob("*"))
+        assert not ways.groups_of(self.incarnation)
 
     def kill_both(self) -> None:
         """Kill link and supervisor in the same instant: neither sees the other's end."""
@@ -165,6 +167,24 @@ def bed(base: Path) -> Iterator[Bed]:
         for pid in bed.living():
             os.kill(pid, signal.SIGKILL)
         bed.master.close()
+
+
+@pytest.fixture(params=ways.found())
+def limited(bed: Bed, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bed]:
+    """An agent that holds tasks to their memory, in each way there is on this machine."""
+    with ways.python(request.param, tmp_path) as bed.python:
+        yield bed
+        if bed.living():
+            bed.stop("now")
+
+
+@pytest.fixture(params=ways.kernels())
+def grouped(bed: Bed, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bed]:
+    """An agent that has control groups."""
+    with ways.python(request.param, tmp_path) as bed.python:
+        yield bed
+        if bed.living():
+            bed.stop("now")
 
 
 def lease(n: int, *argv: str, line: str | None = None, **more: object) -> protocol.Lease:

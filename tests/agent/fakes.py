@@ -170,6 +170,26 @@ class Disk:
 
 
 @dataclass
+class Group:
+    """The control group of a task."""
+
+    ticket: str
+    by: str = "cgroup v2"
+    inside: set[int] = field(default_factory=set)  # what nothing else knows to be of the task
+    kills: int = 0
+    peak: int = 0
+
+    def pids(self) -> set[int]:
+        return self.inside
+
+    def oom_kills(self) -> int:
+        return self.kills
+
+    def peak_kb(self) -> int:
+        return self.peak
+
+
+@dataclass
 class Processes:
     """A process table in memory: a task is one process, plus what tests add to its tree."""
 
@@ -185,6 +205,8 @@ class Processes:
     weights: dict[int, int] = field(default_factory=dict)  # bytes of a task's tree by its pid
     starts: dict[int, int] = field(default_factory=dict)  # pid -> start time, where it is not 5
     kills: int = 0  # by a kernel that was out of memory
+    confines: bool = False  # there are control groups
+    groups: dict[str, Group] = field(default_factory=dict)  # by ticket; while they are there
     peers: list[Port] = field(default_factory=list)
 
     def spawn(self, words: list[bytes], environment: list[bytes], *_: Any) -> int:
@@ -224,6 +246,16 @@ class Processes:
 
     def oom_kills(self) -> int:
         return self.kills
+
+    def confine(self, ticket: str, limit: int | None) -> Group | None:
+        if limit is None or not self.confines:
+            return None
+        self.groups[ticket] = Group(ticket)
+        return self.groups[ticket]
+
+    def release(self, group: Group | None) -> None:
+        if group is not None:
+            del self.groups[group.ticket]
 
     def load(self) -> float:
         return 0.0

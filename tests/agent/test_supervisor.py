@@ -401,6 +401,69 @@ def test_only_tasks_with_a_limit_are_weighed(world: World, monkeypatch: pytest.M
     assert {ticket for tasks in weighed for ticket, _ in tasks.values()} == {"t2"}
 
 
+@pytest.fixture
+def grouped(world: World) -> World:
+    """A supervisor on a host that has control groups."""
+    world.processes.confines = True
+    return world
+
+
+def test_only_tasks_with_a_limit_get_a_group(grouped: World) -> None:
+    grouped.lease(1)
+    grouped.lease(2, memory=MIB)
+    assert list(grouped.processes.groups) == ["t2"]
+
+
+def test_a_task_that_the_kernel_killed_in_its_group_needed_more(grouped: World) -> None:
+    grouped.lease(1, memory=100 * MIB)
+    grouped.processes.groups["t1"].kills = 1
+    grouped.processes.groups["t1"].peak = 102400
+    grouped.exit(1, None, 9)
+    report = grouped.ended()["t1"]
+    assert (report["ended"], report["kind"], report["peak_kb"]) == ("failed", "oom", 102400)
+    assert report["message"] == "it needed more than its 100 MiB of memory (cgroup v2)"
+    assert not grouped.processes.groups
+
+
+def test_what_the_kernel_left_of_a_task_is_killed(grouped: World) -> None:
+    grouped.lease(1, memory=MIB)
+    pid = grouped.processes.pid_of("t1")
+    grouped.tick(agent.WEIGH_S)
+    assert not grouped.processes.signals
+    grouped.processes.groups["t1"].kills = 1
+    grouped.tick(agent.WEIGH_S)
+    assert (pid, KILL) in grouped.processes.signals
+    grouped.exit(1, None, 9)
+    assert grouped.ended()["t1"]["kind"] == "oom"
+
+
+def test_a_success_in_a_group_in_which_nothing_was_killed_is_one(grouped: World) -> None:
+    grouped.lease(1, memory=MIB)
+    grouped.exit(1)
+    report = grouped.ended()["t1"]
+    assert (report["ended"], report["peak_kb"]) == ("exited", 1000)  # this kernel counts no peak
+    assert not grouped.processes.groups
+
+
+def test_a_slot_is_not_free_while_anything_is_in_its_group(grouped: World) -> None:
+    grouped.lease(1, memory=MIB)
+    inside = grouped.processes.groups["t1"].inside
+    inside.add(7)
+    grouped.exit(1)
+    assert grouped.running() == ["t1"]
+    assert (7, KILL) in grouped.processes.signals
+    inside.clear()
+    grouped.tick(agent.KILL_PAUSE_S)
+    assert grouped.ended()["t1"]["ended"] == "exited"
+
+
+def test_no_group_is_left_of_a_task_that_cannot_start(grouped: World) -> None:
+    grouped.processes.cannot = agent.CannotStart("spawn", "no such program")
+    grouped.lease(1, memory=MIB)
+    assert grouped.ended()["t1"]["kind"] == "spawn"
+    assert not grouped.processes.groups
+
+
 @pytest.mark.parametrize(("number", "code", "argv"), [(9, None, ["x"]), (None, 137, None)])
 def test_what_the_kernel_kills_out_of_memory_is_known(
     world: World, number: int | None, code: int | None, argv: Any

@@ -579,6 +579,12 @@ class Processes:
     def start_time(self, pid: int) -> int | None:
         return 5 if pid in self._host.alive else None
 
+    def confine(self, ticket: str, limit: int | None) -> None:
+        """No host has control groups: memory is polled."""
+
+    def release(self, group: None) -> None:
+        pass
+
     def oom_kills(self) -> int:
         return 0
 

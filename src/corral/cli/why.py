@@ -102,7 +102,9 @@ def _of_host(host: Host) -> list[str]:
         case _:
             pass
     if host.memory_by:
-        sentences.append(f"A task's --memory is {host.memory_by} there.")
+        polled = host.memory_by.startswith("polled")
+        how = host.memory_by if polled else f"limited by {host.memory_by}"
+        sentences.append(f"A task's memory is {how} there.")
     return sentences + [text for text in (host.note, host.unclean) if text]
 
 

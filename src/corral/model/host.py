@@ -33,7 +33,7 @@ class Host(Frozen, frozen=True, kw_only=True):
     unfit: str = ""  # why it can never run a task of the run that was asked for
     slots: int
     cores: int
-    memory_by: str  # how a task's memory is held to its limit there: polled; "" = it cannot be
+    memory_by: str  # what holds a task to its memory: cgroup v2, cgroup v1, polled …; "" = nothing
     running: int  # attempts on it now
     done: int  # results accepted from it
     failed: int  # failures blamed on it
