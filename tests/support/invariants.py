@@ -89,23 +89,30 @@ class Checks:
         self.hold(not found, "; ".join(f"{breach.what}: {breach.where}" for breach in found))
 
     def starts_have_reasons(self) -> None:
-        """Each attempt's reason is true: an attempt before it ended that way, or an event says so."""
+        """Each attempt's reason is true: an attempt before it ended that way, or an event says so.
+
+        A first one may come after others as long as all of these came back unstarted, also if one
+        was given up for lost before it did; `starts` holds that against what was started.
+        """
         twins = self._told_of("twin")
         lost = self._told_of("lost") | self._told_of("late")
         before: dict[int, set[str]] = {}
+        begun: dict[int, str] = {}  # task -> an attempt of it that may have been started
         rows = self._connection.execute(
-            "select task_id, ticket, number, reason, outcome, kind, message from attempt"
+            "select task_id, ticket, number, reason, outcome, started from attempt"
             " order by task_id, number"
         )
-        for task, ticket, number, reason, outcome, *_ in rows:
+        for task, ticket, number, reason, outcome, started in rows:
             past = before.setdefault(task, set())
             if reason == "first":
-                self.hold(past <= {"returned"}, f"{ticket} is not the first: {past} came before")
+                self.hold(task not in begun, f"{ticket} is not the first: {begun.get(task)} was")
             elif reason == "straggler":
                 self.hold(ticket in twins or "returned" in past, f"{ticket} is no twin on record")
             elif reason in WHY:
                 self.hold(past & WHY[reason], f"{ticket} was started as {reason}: {past}")
             past.add(outcome or "live")
+            if outcome != "returned" or started is not None:
+                begun.setdefault(task, ticket)
             if ticket in lost:
                 past.add("lost")
             self.hold(number >= 1, f"{ticket} has no number")

@@ -8,7 +8,9 @@ import pytest
 
 from corral.engine import upkeep
 from corral.ids import Incarnation
+from corral.protocol import Report
 from corral.scheduler.lease import Silence, Terms
+from tests.support.invariants import Checks
 from tests.support.world import Agent, World, ended
 
 
@@ -205,6 +207,32 @@ def test_what_a_lost_host_had_not_started_is_given_back() -> None:
     assert one.say().back == (first,)
     two.take()
     assert world.recount() == {"active": 1, "waiting": 1}
+
+
+def test_what_was_lost_and_comes_back_unstarted_was_not_the_first_start() -> None:
+    world = World()
+    one, _ = two_hosts(world)
+    world.submit("true 1")
+    [first] = one.take()
+    world.do(upkeep.lose_agent, Incarnation("a1"), why="too long", now=world.now)
+    assert one.say().back == (first,)
+    reply = one.say(Report(ticket=first, digest="r", ended="returned"))
+    assert [lease.ticket for lease in reply.leases] == ["1-1-1-2"]
+    assert world.attempts() == [(1, "first", "returned"), (1, "first", "leased")]
+    Checks(world.store._connection).everything()
+
+
+def test_what_was_lost_and_started_was_the_first_start() -> None:
+    world = World()
+    one, two = two_hosts(world)
+    world.submit("true 1")
+    [first] = one.running = one.take()
+    one.say()
+    world.do(upkeep.lose_agent, Incarnation("a1"), why="too long", now=world.now)
+    one.say(Report(ticket=first, digest="r", ended="returned", started=world.now))
+    two.take()
+    assert {reason for _, reason, _ in world.attempts()[1:]} == {"lost"}
+    Checks(world.store._connection).everything()
 
 
 def test_lost_twice_is_lost_once() -> None:
