@@ -332,14 +332,17 @@ class Watch:
                 yield f"{host.name} was well, and {state} ({reason})"
 
     def _is_idle(self, host: Host) -> bool:
+        """Say whether it has nothing to do beside work; what it still runs is none for it."""
+        runs = [int(process.ticket.split("-")[2]) for process in host.alive.values()]
         row = self._connection.execute(
             "select (select count(*) from attempt a where a.host_id = h.id"
             " and a.state in ('leased', 'running')),"
             " (select count(*) from task t join run r on r.id = t.run_id where r.state = 'open'"
-            " and t.state = 'waiting' and not exists (select 1 from attempt a"
+            " and t.state = 'waiting' and t.number not in (select value from json_each(?2))"
+            " and not exists (select 1 from attempt a"
             " where a.task_id = t.id and a.host_id = h.id and a.outcome in ('failed', 'rejected')))"
-            " from host h where h.name = ?",
-            (host.name,),
+            " from host h where h.name = ?1",
+            (host.name, json.dumps(runs)),
         ).fetchone()
         return bool(row[0] == 0 and row[1] > 0)
 

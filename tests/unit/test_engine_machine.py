@@ -192,8 +192,10 @@ class Engine(RuleBasedStateMachine):
 
     @rule()
     def another_master(self) -> None:
-        """Begin with nothing but the store."""
+        """Begin with nothing but the store; the requests that were held are gone with the old one."""
         self.world.parts = Parts()
+        for worker in self.workers:
+            worker.quiet = False
 
     @rule(seconds=st.sampled_from((1.0, 100.0)))
     def time_passes(self, seconds: float) -> None:
@@ -284,6 +286,7 @@ class Engine(RuleBasedStateMachine):
             reply = self._grant(worker, worker.number)
             assert reply is not None
             self._note_grants(worker, reply)
+            self._look_at_leases(worker, reply)
             worker.obey(reply, self.world.now)
 
     @precondition(lambda self: self._may_start())
@@ -311,17 +314,21 @@ class Engine(RuleBasedStateMachine):
     @rule(pick=PICK)
     def give_up(self, pick: int) -> None:
         """It was silent for too long."""
-        worker = pick_of(self._silent(), pick)
-        self._count_deaths(worker)
-        self.world.do(
-            upkeep.lose_agent, Incarnation(worker.name), why="silence", now=self.world.now
-        )
+        self._give_up(pick_of(self._silent(), pick))
 
     @precondition(lambda self: self._silent())
     @rule(pick=PICK)
     def come_back(self, pick: int) -> None:
         """It speaks again, with whatever it went on with and finished."""
         pick_of(self._silent(), pick).silent = False
+
+    @precondition(lambda self: self._heard())
+    @rule(pick=PICK)
+    def be_given_up_for_a_while(self, pick: int) -> None:
+        """It was silent for too long, and speaks before anybody has taken over its work."""
+        worker = pick_of(self._heard(), pick)
+        self._give_up(worker)
+        self._say(worker)
 
     @precondition(lambda self: self._living())
     @rule(pick=PICK, buried=st.booleans())
@@ -449,17 +456,19 @@ class Engine(RuleBasedStateMachine):
     # ---------------------------------------------------------------- words and grants
 
     def _say(self, worker: Worker, *, reports: int = 100, arrives: bool = True) -> None:
-        held = {*worker.queued, *worker.running}
-        given_up = self._lost()  # such a task may go out again, even to who still runs it
         reply = self._send(worker, worker.words(self.world.now, reports=reports))
         worker.heard, worker.quiet = False, False
-        tickets = {lease.ticket for lease in reply.leases}
-        assert not tickets & worker.known, "what it has is granted once more"
-        held -= {*reply.kill, *reply.drop, *reply.back, *given_up}
-        kept = {task_of(ticket) for ticket in held}
-        assert not kept & {task_of(ticket) for ticket in tickets}, "it has that task already"
+        self._look_at_leases(worker, reply)
         if arrives:
             worker.obey(reply, self.world.now)
+
+    def _look_at_leases(self, worker: Worker, reply: Reply) -> None:
+        """An agent gets no ticket twice, and no task that it has and may go on with."""
+        tickets = {lease.ticket for lease in reply.leases}
+        assert not tickets & worker.known, "what it has is granted once more"
+        held = {*worker.queued, *worker.running} - {*reply.kill, *reply.drop}
+        kept = {task_of(ticket) for ticket in held}
+        assert not kept & {task_of(ticket) for ticket in tickets}, "it has that task already"
 
     def _send(self, worker: Worker, request: Exchange) -> Reply:
         reply = self.world.do(exchange.exchange, request, self.world.parts, self.world.now)
@@ -499,6 +508,12 @@ class Engine(RuleBasedStateMachine):
             upkeep.end_agent, Incarnation(worker.name), why="it died", host_state="gone",
             now=self.world.now,
         )  # fmt: skip
+
+    def _give_up(self, worker: Worker) -> None:
+        self._count_deaths(worker)
+        self.world.do(
+            upkeep.lose_agent, Incarnation(worker.name), why="silence", now=self.world.now
+        )
 
     def _collect(self, worker: Worker) -> None:
         self._count_deaths(worker)
@@ -546,12 +561,6 @@ class Engine(RuleBasedStateMachine):
     def _leased_by(self, worker: Worker, number: int) -> set[str]:
         with self.world.store.reader() as reader:
             return {row[0] for row in reader.rows("leases", worker.name, number)}
-
-    def _lost(self) -> set[str]:
-        rows = self.world.store._connection.execute(
-            "select ticket from attempt where outcome = 'lost'"
-        )
-        return {ticket for (ticket,) in rows}
 
     def _dump(self) -> list[str]:
         return list(self.world.store._connection.iterdump())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from corral.engine import upkeep
+from corral.engine import exchange, upkeep
 from corral.ids import Incarnation
 from corral.protocol import Report
 from corral.scheduler.lease import Silence, Terms
@@ -196,6 +196,47 @@ def test_a_host_that_comes_back_goes_on_with_what_is_still_wanted() -> None:
     one.say(ended(first))
     assert world.run().state == "done"
     assert world.attempts()[0] == (1, "first", "accepted")
+
+
+def test_a_host_that_comes_back_is_not_given_again_what_it_still_runs() -> None:
+    """Bug: it had free slots, the task waited, and so two copies of it ran on one host."""
+    world = World()
+    one = world.agent("a1", host="one", slots=2)
+    world.submit("true 1")
+    [first] = one.running = one.take()
+    world.do(upkeep.lose_agent, Incarnation("a1"), why="too long", now=world.now)
+    assert one.say().leases == ()
+    held = world.do(exchange.grant, Incarnation("a1"), one.number, world.parts, world.now)
+    assert held.leases == ()
+    one.say(ended(first))
+    assert world.attempts() == [(1, "first", "accepted")]
+
+
+def test_a_host_gives_no_twin_to_what_it_still_runs() -> None:
+    """Bug: as above, of a task that a silent host has by now."""
+    world = World()
+    one, two = two_hosts(world)
+    world.submit("true 1")
+    [first] = one.running = one.take()
+    world.do(upkeep.lose_agent, Incarnation("a1"), why="too long", now=world.now)
+    two.take()
+    world.do(upkeep.suspect_agent, Incarnation("a2"), why="nothing is heard of it")
+    one.slots = 2
+    world.do(lambda tx: tx.change("agent_slots", "a1", 2))
+    assert one.say().leases == ()
+    one.say(ended(first))
+    assert world.recount() == {"done": 1}
+
+
+def test_what_a_host_that_is_gone_again_went_on_with_goes_to_its_next_agent() -> None:
+    world = World()
+    one = world.agent("a1", host="one", slots=2)
+    world.submit("true 1")
+    one.running = one.take()
+    world.do(upkeep.lose_agent, Incarnation("a1"), why="too long", now=world.now)
+    one.say()
+    world.do(upkeep.end_agent, Incarnation("a1"), why="it died", host_state="gone", now=world.now)
+    assert len(world.agent("a2", host="one").take()) == 1
 
 
 def test_what_a_lost_host_had_not_started_is_given_back() -> None:

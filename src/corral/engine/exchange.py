@@ -72,7 +72,7 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
     answered = _take_reports(tx, agent, request, parts, now)
     if answered:  # what was reported may have put its host into quarantine, or out of probation
         agent = _agent(tx, request.incarnation) or agent
-    unwanted, held = _compare(tx, agent, request, now)
+    unwanted, held = _compare(tx, agent, request, parts, now)
     parts.running[agent.incarnation] = dict(request.running)
     if request.collects:
         parts.retiring.add(agent.incarnation)
@@ -352,7 +352,9 @@ def _learn(tx: Tx, successes: Iterable[tuple[Known, Report]], parts: Parts) -> N
         tx.change("host_run_learn", host, run, mean, min(1.0, LEARN * len(values)))
 
 
-def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[Unwanted, int]:
+def _compare(
+    tx: Tx, agent: AgentOf, request: Exchange, parts: Parts, now: float
+) -> tuple[Unwanted, int]:
     """Hold the tickets that the agent has against those it should have.
 
     Gives those it shall not have and how many it holds. A ticket that was granted and never received is
@@ -398,10 +400,12 @@ def _compare(tx: Tx, agent: AgentOf, request: Exchange, now: float) -> tuple[Unw
     _lose(tx, gone, "the agent does not have it any more", now)
     if dead:
         upkeep.lose_all(tx, dead, why="it died with its agent", now=now)
+    parts.kept.pop(agent.incarnation, None)
     given_up = (queued | set(running)) - {row[0] for row in live}
     if given_up:
         rows = tx.rows("attempts_still_wanted", json.dumps(sorted(given_up)), agent.incarnation)
         wanted_still = {row[0] for row in rows}
+        parts.kept[agent.incarnation] = json.dumps([row[1] for row in rows])
         held += len(wanted_still)
         drop += sorted(given_up - wanted_still)
         back += sorted(wanted_still & queued)
@@ -414,7 +418,7 @@ def _goodbye(tx: Tx, agent: AgentOf, parts: Parts, now: float) -> None:
     if live:
         upkeep.lose_all(tx, [row[0] for row in live], why="the agent ended", now=now)
     tx.change("agent_bye", agent.incarnation)
-    parts.running.pop(agent.incarnation, None)
+    parts.forget(agent.incarnation)
     upkeep.leave_host(tx, agent.host, agent.incarnation, "gone", "")
     tx.change("host_unclean", agent.host, "")
     tx.change("host_short", agent.host, "")
@@ -445,6 +449,7 @@ def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: fl
     if agent.incarnation in parts.retiring:
         return agent
     stock = Stock(tx, agent.incarnation, agent.host, agent.slots, parts)
+    kept = parts.kept.get(agent.incarnation, "[]")
     for run, generation, _, waiting, typical_s, successes in tx.rows("runs_waiting", agent.host):
         key = (RunId(run), generation)
         hosts = tx.value("hosts_usable", run)
@@ -470,13 +475,13 @@ def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: fl
         if part.picky and not most and not stock.own(key):
             size = 1  # it waits there for what others hold
         if size:
-            rows = tx.rows("tasks_waiting", run, agent.host, hosts, size)
+            rows = tx.rows("tasks_waiting", run, agent.host, hosts, size, kept)
             _hand_out(tx, agent, number, run, rows, now)
             stock.add(key, len(rows))
             held += len(rows)
     if stock.weigh(held) < agent.slots and agent.host_state == "up":
         free = agent.slots - stock.weigh(held)
-        free -= _twin_silent(tx, agent, number, free, stock, now)
+        free -= _twin_silent(tx, agent, number, free, stock, parts, now)
         _twin_late(tx, agent, number, free, stock, parts, now)
     return agent
 
@@ -490,12 +495,14 @@ def _widen(tx: Tx, agent: AgentOf, part: Part) -> AgentOf:
     return msgspec.structs.replace(agent, slots=slots)
 
 
-def _twin_silent(tx: Tx, agent: AgentOf, number: int, free: int, stock: Stock, now: float) -> int:
+def _twin_silent(
+    tx: Tx, agent: AgentOf, number: int, free: int, stock: Stock, parts: Parts, now: float
+) -> int:
     """Hand out once more what only hosts have of which nothing is heard; gives how many."""
     if not tx.value("hosts_silent"):
         return 0
     rows: list[Row] = []
-    for row in tx.rows("tasks_silent", agent.host, free):
+    for row in tx.rows("tasks_silent", agent.host, free, parts.kept.get(agent.incarnation, "[]")):
         key = (RunId(row[6]), row[5])
         if stock.spare(key) > 0:
             stock.add(key, 1)
@@ -509,6 +516,7 @@ def _twin_late(
 ) -> None:
     """Hand out once more what is late on another host, if this one is fast enough to help."""
     late = parts.late() if free else []
+    kept = parts.kept.get(agent.incarnation, "[]")
     for run, generation in dict.fromkeys(run_of(name) for name in late):
         learned = parts.learned(tx, run, generation)
         speed = tx.value("host_run_speed", agent.host, run)
@@ -518,7 +526,7 @@ def _twin_late(
             continue
         tickets = json.dumps([name for name in late if run_of(name) == (run, generation)])
         fits = max(0, min(free, stock.spare((run, generation))))
-        rows = tx.rows("tasks_late", tickets, agent.host, fits, MOST_TWINS)
+        rows = tx.rows("tasks_late", tickets, agent.host, fits, MOST_TWINS, kept)
         stock.add((run, generation), len(rows))
         parts.twinned.update(row[7] for row in rows)
         why = (

@@ -82,10 +82,18 @@ class Parts:
         self.low = False  # the master's disk is nearly full: nothing new is handed out
         self.running: dict[Incarnation, dict[str, float]] = {}
         """Seconds that each ticket has run, as its agent said last: no clock of ours is in it."""
+        self.kept: dict[Incarnation, str] = {}
+        """Tasks (a JSON list of ids) that an agent still has though they were given up: while it has
+        them they may go to others, but not to it."""
         self.retiring: set[Incarnation] = set()  # told to end: nothing new is handed out to them
         self.twinned: set[str] = set()  # late tickets that were handed out once more
         self._learned: dict[tuple[RunId, int], Learned] = {}
         self._parts: dict[tuple[RunId, int], tuple[int, Part]] = {}
+
+    def forget(self, incarnation: Incarnation) -> None:
+        """Drop what an agent said that is gone."""
+        self.running.pop(incarnation, None)
+        self.kept.pop(incarnation, None)
 
     def get(self, reader: Reader, run: RunId, generation: int) -> Part:
         """Give the part of a generation as its latest submission has it."""

@@ -170,7 +170,7 @@ class Exchanges:
         self._told.pop(incarnation, None)
         self._stop.pop(incarnation, None)
         self._silences.pop(incarnation, None)
-        self.parts.running.pop(incarnation, None)
+        self.parts.forget(incarnation)
         self.parts.retiring.discard(incarnation)
         self._here.discard(incarnation)
         self._byes.discard(incarnation)

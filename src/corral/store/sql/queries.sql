@@ -495,10 +495,11 @@ left join run_count a on a.run_id = r.id and a.generation = r.generation and a.s
 where r.state = 'open' and w.n > 0 order by coalesce(a.n, 0), r.id
 
 -- tasks_waiting --
--- The next tasks of a run for a host: run_id, host_id, usable hosts, limit. A host that failed a
--- task gets it again only when every usable host has.
+-- The next tasks of a run for a host: run_id, host_id, usable hosts, limit, tasks (a JSON list) that
+-- its agent has. A host that failed a task gets it again only when every usable host has.
 select t.id, t.number, t.attempts, t.epoch, t.next_reason, t.generation from task t
-where t.run_id = ?1 and t.state = 'waiting' and (
+where t.run_id = ?1 and t.state = 'waiting'
+    and t.id not in (select value from json_each(?5)) and (
     ?3 <= 1 or t.attempts = 0
     or not exists (select 1 from attempt a where a.task_id = t.id and a.host_id = ?2
                    and a.outcome in ('failed', 'rejected') and a.epoch = t.epoch)
@@ -511,13 +512,14 @@ where t.run_id = ?1 and t.state = 'waiting' and (
 order by t.position limit ?4
 
 -- tasks_silent --
--- Tasks that only silent hosts have, for another one: host_id, limit.
+-- Tasks that only silent hosts have, for another one: host_id, limit, tasks (a JSON list) that its agent has.
 select t.id, t.number, t.attempts, t.epoch, 'straggler', t.generation, t.run_id from host s
 join attempt a on a.host_id = s.id and a.state in ('leased', 'running')
 join task t on t.id = a.task_id and t.state = 'active' and t.epoch = a.epoch
 join run r on r.id = t.run_id and r.generation = t.generation and r.state = 'open'
 join host_run u on u.run_id = r.id and u.host_id = ?1 and u.wanted and u.unfit = ''
-where s.state = 'suspect' and s.id != ?1 and not exists (
+where s.state = 'suspect' and s.id != ?1
+    and t.id not in (select value from json_each(?3)) and not exists (
     select 1 from attempt x join host h on h.id = x.host_id
     where x.task_id = t.id and x.epoch = t.epoch and (
         (x.state in ('leased', 'running', 'reported') and h.state != 'suspect')
@@ -525,7 +527,7 @@ where s.state = 'suspect' and s.id != ?1 and not exists (
 group by t.id order by t.id limit ?2
 
 -- tasks_late --
--- Those of the tasks of late attempts (a JSON list of tickets) that another host may try: host_id, limit, twins that a task may have had.
+-- Those of the tasks of late attempts (a JSON list of tickets) that another host may try: host_id, limit, twins that a task may have had, tasks (a JSON list) that its agent has.
 select t.id, t.number, t.attempts, t.epoch, 'straggler', t.generation, t.run_id, a.ticket
 from json_each(?1) j cross join attempt a cross join task t cross join run r
 join host_run u on u.run_id = r.id and u.host_id = ?2 and u.wanted and u.unfit = ''
@@ -538,6 +540,7 @@ where a.ticket = j.value and t.id = a.task_id and r.id = t.run_id and a.host_id 
                  or (x.host_id = ?2 and x.outcome in ('failed', 'rejected'))))
     and (select count(*) from attempt x where x.task_id = t.id and x.epoch = t.epoch
          and x.reason = 'straggler') < ?4
+    and t.id not in (select value from json_each(?5))
 order by j.key limit ?3
 
 -- task_twin --
@@ -545,8 +548,8 @@ order by j.key limit ?3
 update task set attempts = attempts + 1 where id = ?1 and state = 'active'
 
 -- attempts_still_wanted --
--- Which of these tickets (a JSON list) were given up while their agent (?2) goes on with them, and may still give the task's result.
-select a.ticket from json_each(?1) j cross join attempt a cross join task t cross join run r
+-- Which of these tickets (a JSON list) were given up while their agent (?2) goes on with them, and may still give the task's result; with its id.
+select a.ticket, t.id from json_each(?1) j cross join attempt a cross join task t cross join run r
 where a.ticket = j.value and t.id = a.task_id and r.id = t.run_id and a.incarnation = ?2
     and a.outcome = 'lost' and not a.kill and a.epoch = t.epoch and t.generation = r.generation
     and t.state in ('waiting', 'active', 'failed', 'parked') and r.state != 'cancelled'
