@@ -6,6 +6,8 @@ import hashlib
 from random import Random
 from typing import NamedTuple
 
+LONG = 0.1  # of the tasks of a world that has long ones
+
 
 class Act(NamedTuple):
     """What one attempt does on its host."""
@@ -41,6 +43,7 @@ class Plan:
         self.silence_counts = chance.random() < 0.9
         self.declares = chance.random() < 0.25  # each task has a file to bring home
         self.hosts = self._hosts(chance, chance.choice((1, 2, 2, 3, 4, 5)))
+        self.long_s = Random(f"{seed}/long").choice((0.0,) * 7 + (400.0,))  # what a few tasks take
         some = chance.randrange(1, self.tasks + 1)  # a task that kills the hosts it runs on
         self.poison = some if chance.random() < 0.1 and not self.gentle else 0
 
@@ -88,7 +91,10 @@ class Plan:
         if manner.black_hole:
             spawn = manner.black_hole == "spawn"
             return Act(0.003, None if spawn else 7, None, b"", unspawnable=spawn)
-        seconds = Random(f"{self.seed}/{task}/s").expovariate(1 / self.scale_s) * manner.slow
+        length = Random(f"{self.seed}/{task}/s")
+        seconds = length.expovariate(1 / self.scale_s) * manner.slow
+        if length.random() < LONG:
+            seconds += self.long_s
         return Act(
             seconds,
             self.code(task),

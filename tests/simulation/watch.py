@@ -332,17 +332,28 @@ class Watch:
                 yield f"{host.name} was well, and {state} ({reason})"
 
     def _is_idle(self, host: Host) -> bool:
-        """Say whether it has nothing to do beside work; what it still runs is none for it."""
+        """Say whether it has nothing to do beside work; what it still runs is none for it.
+
+        What waits on another host for a slot is work, too.
+        """
         runs = [int(process.ticket.split("-")[2]) for process in host.alive.values()]
+        others = [
+            one.name
+            for one in self.hosts
+            if one is not host and one.is_well and self.loop.now - one.troubled_at > CALM_S
+        ]
         row = self._connection.execute(
             "select (select count(*) from attempt a where a.host_id = h.id"
             " and a.state in ('leased', 'running')),"
             " (select count(*) from task t join run r on r.id = t.run_id where r.state = 'open'"
-            " and t.state = 'waiting' and t.number not in (select value from json_each(?2))"
+            " and (t.state = 'waiting' or exists (select 1 from attempt a join host o"
+            " on o.id = a.host_id and o.name in (select value from json_each(?3))"
+            " where a.task_id = t.id and a.state = 'leased'))"
+            " and t.number not in (select value from json_each(?2))"
             " and not exists (select 1 from attempt a"
             " where a.task_id = t.id and a.host_id = h.id and a.outcome in ('failed', 'rejected')))"
             " from host h where h.name = ?1",
-            (host.name, json.dumps(runs)),
+            (host.name, json.dumps(runs), json.dumps(others)),
         ).fetchone()
         return bool(row[0] == 0 and row[1] > 0)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from corral.engine import events, judge, needs, upkeep
+from corral.engine import events, judge, needs, recall, upkeep
 from corral.engine.judge import Known
 from corral.engine.needs import Stock
 from corral.engine.parts import Parts, lease
@@ -73,7 +73,7 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
     if answered:  # what was reported may have put its host into quarantine, or out of probation
         agent = _agent(tx, request.incarnation) or agent
     unwanted, held = _compare(tx, agent, request, parts, now)
-    parts.running[agent.incarnation] = dict(request.running)
+    parts.hear(request)
     if request.collects:
         parts.retiring.add(agent.incarnation)
     if request.bye:
@@ -94,10 +94,15 @@ def grant(tx: Tx, incarnation: Incarnation, number: int, parts: Parts, now: floa
     if agent is None or agent.request != number:
         return None
     live = tx.rows("attempts_live", incarnation)
+    recalled = parts.recalled.get(incarnation, ())
     unwanted = Unwanted(
         kill=tuple(row[0] for row in live if not row[4] and not row[6]),
         drop=tuple(row[0] for row in live if not row[4] and row[6]),
-        back=tuple(row[0] for row in live if row[4] and not row[5] and row[2] == "leased"),
+        back=tuple(
+            row[0]
+            for row in live
+            if row[4] and row[2] == "leased" and (not row[5] or row[0] in recalled)
+        ),
     )
     agent = _grant(tx, agent, number, len(live), parts, now)
     return _reply(tx, agent, number, parts, answered=(), unwanted=unwanted, holds=bool(live))
@@ -362,6 +367,7 @@ def _compare(
     """
     queued = set(request.queued)
     running = dict(request.running)
+    recalled = parts.recalled.get(agent.incarnation, ())
     ended = set(request.ended) | {report.ticket for report in request.reports}
     kill: list[str] = []
     drop: list[str] = []
@@ -380,7 +386,7 @@ def _compare(
             (drop if is_done else kill).append(name)
         elif present:
             held += 1
-            if not is_open and name in queued:
+            if name in queued and (not is_open or name in recalled):
                 back.append(name)
         elif name in ended:
             continue
@@ -444,6 +450,7 @@ def _lose(tx: Tx, tickets: Sequence[str], why: str, now: float) -> None:
 
 def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: float) -> AgentOf:
     """Hand out tasks, written down under this exchange's number; gives the agent as it is then."""
+    parts.asking.pop(agent.incarnation, None)
     if agent.host_state not in ("up", "probation") or agent.short or parts.low:
         return agent
     if agent.incarnation in parts.retiring:
@@ -474,6 +481,9 @@ def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: fl
         )
         if part.picky and not most and not stock.own(key):
             size = 1  # it waits there for what others hold
+        if recall.is_asked_for(tx, key, parts, but=agent.incarnation):
+            fits = stock.spare(key) if part.picky else agent.slots - stock.weigh(held)
+            size = max(0, min(size, fits))
         if size:
             rows = tx.rows("tasks_waiting", run, agent.host, hosts, size, kept)
             _hand_out(tx, agent, number, run, rows, now)
@@ -481,6 +491,9 @@ def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: fl
             held += len(rows)
     if stock.weigh(held) < agent.slots and agent.host_state == "up":
         free = agent.slots - stock.weigh(held)
+        free -= recall.recall(
+            tx, agent.incarnation, agent.host, free=free, stock=stock, parts=parts
+        )
         free -= _twin_silent(tx, agent, number, free, stock, parts, now)
         _twin_late(tx, agent, number, free, stock, parts, now)
     return agent

@@ -122,15 +122,17 @@ class Stock:
         others = [self._claim(other) for other in self._tickets if other != key]
         return needs.room(part.needs.amounts, self._has(part), others)
 
+    def counts(self, key: Key) -> bool:
+        """Say whether it is counted what the tickets there take: only if that differs."""
+        return bool(self._tickets) or self._part(key).picky
+
     def spare(self, key: Key) -> int:
         """Say how many more tasks of a run fit now."""
-        if not self._tickets and not self._part(key).picky:
-            return self.slots
-        return self.room(key) - self.own(key)
+        return self.room(key) - self.own(key) if self.counts(key) else self.slots
 
     def add(self, key: Key, tickets: int) -> None:
         """Take note of tickets that are handed out."""
-        if self._tickets or self._part(key).picky:
+        if self.counts(key):
             self._tickets[key] = self.own(key) + tickets
 
     def free(self) -> Amounts:

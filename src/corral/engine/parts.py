@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from corral.engine import needs
-from corral.ids import run_of
+from corral.ids import Incarnation, run_of
 from corral.model.command import Command
 from corral.model.run import Input as Shipped
 from corral.model.run import Options
 from corral.protocol import Input, InputText, Lease, Output, RunPart
 from corral.scheduler import limits
 from corral.scheduler.lease import Terms
+from corral.scheduler.placement import BATCH_S
 from corral.scheduler.stragglers import Learned, late_after_s
 from corral.work.render import Renderer, Setting
 
 if TYPE_CHECKING:
-    from corral.ids import Incarnation, RunId
+    from corral.ids import RunId
+    from corral.protocol import Exchange
     from corral.store.base import Reader, Row
 
 GRACE_S = 5.0
+STUCK_S = 2 * BATCH_S  # without a start: what was handed out ahead should have been done by now
 STOP_AFTER_S = 1800.0  # without a master, for runs that asked for it
 
 
@@ -82,6 +85,12 @@ class Parts:
         self.low = False  # the master's disk is nearly full: nothing new is handed out
         self.running: dict[Incarnation, dict[str, float]] = {}
         """Seconds that each ticket has run, as its agent said last: no clock of ours is in it."""
+        self.queued: dict[Incarnation, tuple[str, ...]] = {}
+        """Tickets that wait on a host to be started, as its agent said last."""
+        self.recalled: dict[Incarnation, set[str]] = {}
+        """Those of them that it is to give back: another host can start them at once."""
+        self.asking: dict[Incarnation, frozenset[tuple[RunId, int]]] = {}
+        """Of which runs an agent has asked for what waits elsewhere, when it was last looked at."""
         self.kept: dict[Incarnation, str] = {}
         """Tasks (a JSON list of ids) that an agent still has though they were given up: while it has
         them they may go to others, but not to it."""
@@ -90,10 +99,34 @@ class Parts:
         self._learned: dict[tuple[RunId, int], Learned] = {}
         self._parts: dict[tuple[RunId, int], tuple[int, Part]] = {}
 
+    def hear(self, request: Exchange) -> None:
+        """Keep what an agent says that it has."""
+        incarnation = Incarnation(request.incarnation)
+        self.running[incarnation] = dict(request.running)
+        self.queued[incarnation] = request.queued
+        if incarnation in self.recalled:
+            self.recalled[incarnation].intersection_update(request.queued)
+
     def forget(self, incarnation: Incarnation) -> None:
         """Drop what an agent said that is gone."""
-        self.running.pop(incarnation, None)
-        self.kept.pop(incarnation, None)
+        for said in (self.running, self.queued, self.recalled, self.asking, self.kept):
+            said.pop(incarnation, None)
+
+    def stuck(self) -> list[str]:
+        """List the tickets that wait on hosts where nothing has been started for a while."""
+        return [
+            name
+            for incarnation, queued in self.queued.items()
+            if queued and min(self.running[incarnation].values(), default=0.0) >= STUCK_S
+            for name in queued
+        ]
+
+    def recall(self, holder: Incarnation, name: str) -> bool:
+        """Have an agent give a ticket back; False: it is to do so already."""
+        tickets = self.recalled.setdefault(holder, set())
+        news = name not in tickets
+        tickets.add(name)
+        return news
 
     def get(self, reader: Reader, run: RunId, generation: int) -> Part:
         """Give the part of a generation as its latest submission has it."""

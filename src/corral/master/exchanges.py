@@ -47,7 +47,9 @@ class Exchanges:
         self._here: set[Incarnation] = set()  # agents of this machine
         self._byes: set[Incarnation] = set()
         self._silences: dict[Incarnation, Silence] = {}
-        self._offered: frozenset[str] = frozenset()  # late tickets that idle hosts have seen
+        self._offered: frozenset[str] = (
+            frozenset()
+        )  # what idle hosts might help with, and have seen
         self._offered_s = 0.0  # since then
         self._closed = False
 
@@ -73,8 +75,9 @@ class Exchanges:
         return said
 
     def _offer_late(self, passed_s: float) -> None:
-        """Have idle hosts look at what is late, when that has changed and now and then."""
-        late = frozenset(self.parts.late()) if self._held else frozenset[str]()
+        """Have idle hosts look at what is late or stuck, when that has changed and now and then."""
+        parts = self.parts
+        late = frozenset(parts.late() + parts.stuck()) if self._held else frozenset[str]()
         self._offered_s += passed_s
         if late - self._offered or (late and self._offered_s > OFFER_AGAIN_S):
             self._offered, self._offered_s = late, 0.0

@@ -543,6 +543,22 @@ where a.ticket = j.value and t.id = a.task_id and r.id = t.run_id and a.host_id 
     and t.id not in (select value from json_each(?5))
 order by j.key limit ?3
 
+-- tickets_stuck --
+-- Those of some tickets (a JSON list) that wait elsewhere and that a host may try: host_id, tasks (a JSON list) that its agent has.
+select a.ticket, a.incarnation
+from json_each(?1) j cross join attempt a cross join task t cross join run r
+join host h on h.id = a.host_id and h.state not in ('suspect', 'lost')
+join host_run u on u.run_id = r.id and u.host_id = ?2 and u.wanted and u.unfit = ''
+where a.ticket = j.value and t.id = a.task_id and r.id = t.run_id and a.host_id != ?2
+    and a.state = 'leased' and t.state = 'active' and t.epoch = a.epoch
+    and r.state = 'open' and r.generation = t.generation
+    and t.id not in (select value from json_each(?3))
+    and not exists (
+        select 1 from attempt x where x.task_id = t.id and x.epoch = t.epoch and x.id != a.id
+            and (x.state in ('leased', 'running', 'reported')
+                 or (x.host_id = ?2 and x.outcome in ('failed', 'rejected'))))
+order by j.key
+
 -- task_twin --
 -- It is handed out once more while an attempt of it is under way.
 update task set attempts = attempts + 1 where id = ?1 and state = 'active'
