@@ -132,8 +132,13 @@ class Agent:
         self.running: list[str] = []
         self.running_s = 1.0  # for so long, all of them
 
-    def say(self, *reports: Report, number: int | None = None, **more: Any) -> Reply:
-        """Exchange; the tickets that were leased are held from then on."""
+    def say(
+        self, *reports: Report, number: int | None = None, ended: tuple[str, ...] = (), **more: Any
+    ) -> Reply:
+        """Exchange; the tickets that were leased are held from then on.
+
+        ``ended`` are over, and their reports are still to come.
+        """
         self.number = self.number + 1 if number is None else number
         gone = {report.ticket for report in reports}
         self.held = [ticket for ticket in self.held if ticket not in gone]
@@ -143,7 +148,7 @@ class Agent:
             number=self.number,
             queued=tuple(t for t in self.held if t not in self.running),
             running=tuple((t, self.running_s) for t in self.running),
-            ended=tuple(sorted(gone)),
+            ended=(*ended, *sorted(gone)),
             reports=tuple(reports),
             want=self.slots - len(self.held),
             facts=None if self.number > 1 else self.facts,

@@ -467,6 +467,7 @@ class Engine(RuleBasedStateMachine):
         tickets = {lease.ticket for lease in reply.leases}
         assert not tickets & worker.known, "what it has is granted once more"
         held = {*worker.queued, *worker.running} - {*reply.kill, *reply.drop}
+        held |= set(worker.spool) - set(self.stored)
         kept = {task_of(ticket) for ticket in held}
         assert not kept & {task_of(ticket) for ticket in tickets}, "it has that task already"
 

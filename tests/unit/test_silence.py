@@ -212,6 +212,37 @@ def test_a_host_that_comes_back_is_not_given_again_what_it_still_runs() -> None:
     assert world.attempts() == [(1, "first", "accepted")]
 
 
+def test_a_host_that_comes_back_is_not_given_again_what_it_has_finished() -> None:
+    """Bug: the report waits for its files to go up first, and the task was started once more."""
+    world = World()
+    one = world.agent("a1", host="one", slots=2)
+    world.submit("true 1")
+    [first] = one.take()
+    world.do(upkeep.lose_agent, Incarnation("a1"), why="too long", now=world.now)
+    one.held = []
+    assert one.say(ended=(first,)).leases == ()
+    one.say(ended(first))
+    assert world.attempts() == [(1, "first", "accepted")]
+
+
+def test_two_results_of_a_task_in_one_exchange_are_one_result() -> None:
+    """Bug (seed 2009): both were accepted, and the exchange ended in an error for good."""
+    world = World()
+    one = world.agent("a1", host="one", slots=2)
+    world.submit("true {1..3}")
+    tickets = one.take()
+    world.do(upkeep.lose_agent, Incarnation("a1"), why="too long", now=world.now)
+    one.held = []
+    again = one.take()  # as if nothing of it had ever arrived
+    assert {ticket.rpartition("-")[0] for ticket in again} == {
+        ticket.rpartition("-")[0] for ticket in tickets
+    }
+    one.say(*(ended(ticket) for ticket in tickets + again))
+    outcomes = sorted(outcome or "" for _, _, outcome in world.attempts()[:4])
+    assert outcomes == ["accepted", "accepted", "superseded", "superseded"]
+    Checks(world.store._connection).everything()
+
+
 def test_a_host_gives_no_twin_to_what_it_still_runs() -> None:
     """Bug: as above, of a task that a silent host has by now."""
     world = World()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -197,7 +198,7 @@ def _settle(tx: Tx, fresh: Sequence[tuple[Known, Report]], parts: Parts, now: fl
         return
     _keep_output(tx, fresh)
     quick: list[tuple[Known, Report]] = []
-    tasks: set[int] = set()
+    times = Counter(attempt.task for attempt, _ in fresh)
     shapes = {
         key: parts.get(tx, *key)
         for key in {(attempt.run, attempt.generation) for attempt, _ in fresh}
@@ -206,11 +207,14 @@ def _settle(tx: Tx, fresh: Sequence[tuple[Known, Report]], parts: Parts, now: fl
         part = shapes[attempt.run, attempt.generation]
         checked = part.checked
         plain = report.ended == "exited" and report.exit == 0 and not checked
-        if plain and attempt.counts and attempt.state != "ended" and attempt.task not in tasks:
+        alone = times[attempt.task] == 1
+        if plain and alone and attempt.counts and attempt.state != "ended":
             quick.append((attempt, report))
-            tasks.add(attempt.task)
             continue
-        _settle_one(tx, attempt, report, part, now=now)
+        row = (
+            None if alone else tx.row("attempt_known", attempt.id)
+        )  # as the one before has left it
+        _settle_one(tx, attempt if row is None else Known._make(row), report, part, now=now)
     _accept_all(tx, quick, now)
     _learn(tx, [(attempt, report) for attempt, report in fresh if report.exit == 0], parts)
     for run in {attempt.run for attempt, _ in fresh}:
@@ -407,13 +411,14 @@ def _compare(
     if dead:
         upkeep.lose_all(tx, dead, why="it died with its agent", now=now)
     parts.kept.pop(agent.incarnation, None)
-    given_up = (queued | set(running)) - {row[0] for row in live}
+    has = queued | set(running)
+    given_up = (has | ended) - {row[0] for row in live}
     if given_up:
         rows = tx.rows("attempts_still_wanted", json.dumps(sorted(given_up)), agent.incarnation)
         wanted_still = {row[0] for row in rows}
         parts.kept[agent.incarnation] = json.dumps([row[1] for row in rows])
-        held += len(wanted_still)
-        drop += sorted(given_up - wanted_still)
+        held += len(wanted_still & has)
+        drop += sorted((given_up & has) - wanted_still)
         back += sorted(wanted_still & queued)
     return Unwanted(kill=tuple(kill), drop=tuple(drop), back=tuple(back)), held
 

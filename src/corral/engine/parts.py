@@ -92,8 +92,8 @@ class Parts:
         self.asking: dict[Incarnation, frozenset[tuple[RunId, int]]] = {}
         """Of which runs an agent has asked for what waits elsewhere, when it was last looked at."""
         self.kept: dict[Incarnation, str] = {}
-        """Tasks (a JSON list of ids) that an agent still has though they were given up: while it has
-        them they may go to others, but not to it."""
+        """Tasks (a JSON list of ids) that an agent still has, or whose result it still has, though they
+        were given up: they may go to others, but not to it."""
         self.retiring: set[Incarnation] = set()  # told to end: nothing new is handed out to them
         self.twinned: set[str] = set()  # late tickets that were handed out once more
         self._learned: dict[tuple[RunId, int], Learned] = {}

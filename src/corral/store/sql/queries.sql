@@ -564,7 +564,7 @@ order by j.key
 update task set attempts = attempts + 1 where id = ?1 and state = 'active'
 
 -- attempts_still_wanted --
--- Which of these tickets (a JSON list) were given up while their agent (?2) goes on with them, and may still give the task's result; with its id.
+-- Which of these tickets (a JSON list) were given up while their agent (?2) has them or their report, and may still give the task's result; with its id.
 select a.ticket, t.id from json_each(?1) j cross join attempt a cross join task t cross join run r
 where a.ticket = j.value and t.id = a.task_id and r.id = t.run_id and a.incarnation = ?2
     and a.outcome = 'lost' and not a.kill and a.epoch = t.epoch and t.generation = r.generation
