@@ -16,8 +16,10 @@ from corral.store import sql
 from corral.store.blobs import Blobs
 from corral.store.folder import StateFolder
 from corral.store.room import Ballast, Room, room
-from corral.store.sqlite import SqliteStore
+from corral.store.sqlite import SqliteStore, SqliteTx
+from tests.support.invariants import TASK_STEPS
 from tests.support.smalldisk import small_disk
+from tests.support.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -143,6 +145,28 @@ def test_every_query_is_used() -> None:
     source = "".join(path.read_text() for path in SOURCE.rglob("*.py"))
     unused = [name for name in sql.queries("sqlite") if f'"{name}"' not in source]
     assert unused == []
+
+
+@pytest.mark.parametrize("state", TASK_STEPS)
+@pytest.mark.parametrize("has_result", [True, False], ids=["with a result", "without"])
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_result_is_accepted_only_where_there_is_none(
+    state: str, has_result: bool, epoch: int
+) -> None:
+    """Each guard of the statement holds by itself, also where a CHECK would not let it come to that."""
+    world = World()
+    world.submit("true {1..2}")
+    world.agent().take()
+    tx = SqliteTx(world.store._connection)
+    tx.connection.execute("pragma ignore_check_constraints=1")
+    tx.connection.execute(
+        "update task set state = ?, accepted = ? where id = 1", (state, 1 if has_result else None)
+    )
+    changed = tx.change("task_accept", 1, 2, epoch)
+    open_ = state in ("waiting", "active", "failed", "parked")
+    assert bool(changed) == (open_ and not has_result and epoch == 0)
+    accepted = tx.connection.execute("select accepted from task where id = 1").fetchone()[0]
+    assert accepted == (2 if changed else 1 if has_result else None)
 
 
 def test_blobs_are_found_by_their_content_and_checked(tmp_path: Path) -> None:
