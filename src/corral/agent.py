@@ -759,6 +759,8 @@ class Link:
             self.over = "remove"
         elif self.abandoned:
             self.over = "keep" if self.ended else "remove"
+        elif self.terminated and not self.ended and self.lost_at is not None:
+            self.over = "remove"  # nothing to tell, and nobody there
         elif self.terminated:
             if self.leave_at is None:
                 self.leave_at = now + LEAVE_S
@@ -3798,6 +3800,7 @@ class Relay:
         self.listener.listen(16)
         self.streams = {}  # number -> RelayStream
         self.opened = 0
+        self.heard = False  # a word of the master has come
         self.inbox = bytearray()
         self.out = bytearray()
         os.set_blocking(1, False)
@@ -3913,6 +3916,7 @@ class Relay:
             stream.flush()
             self._drop(stream)
             return
+        self.heard = True
         stream.out += data
         stream.flush()
 
@@ -4204,14 +4208,30 @@ def kill_tagged(owner, incarnation):
 
 
 def join(given):
-    """Start an agent, or find the one that is here, say where it is, then carry its words."""
+    """Start an agent, or find the one that is here, say where it is, then carry its words.
+
+    One that is started here ends with its login if no word of the master has come by then: that
+    master may be dead, and the next one have looked for the agent before there was any.
+    """
     found = attach(given) if given.get("attach") else begin(given, login_lives)
     if found is None:
         return {"gone": True}
     title_relay(given)
-    relay = Relay(encode(found["folder"]))
-    say(given, found)
-    return relay.run()
+    heard = "lives" in found
+    try:
+        relay = Relay(encode(found["folder"]))
+        say(given, found)
+        relay.run()
+        heard = heard or relay.heard
+    finally:
+        if not heard:
+            dismiss(found["link"])
+
+
+def dismiss(link):
+    """Tell the agent that we have just started to end, and see it gone."""
+    _end(link, TERM)
+    os.waitpid(link, 0)
 
 
 def login_lives():

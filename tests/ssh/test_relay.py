@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,7 @@ STARTS = "/dev/shm/starts"
 GO = "/dev/shm/go"
 TASK = f"echo $CORRAL_TASK >> {STARTS}; until test -e {GO}; do sleep 0.05; done; echo {{1..6}}"
 HOSTS = ("h1", "h2", "h3")
+AGENT = ("corral-link", "corral-super", "corral-relay")
 WORKS_S = 30.0  # until all hosts work
 
 
@@ -58,6 +60,11 @@ def starts(bed: Bed) -> list[str]:
         path = host.place(STARTS)
         found += path.read_text().split() if path.exists() else []
     return found
+
+
+def done(remote: Corral) -> int:
+    """Count the tasks that are done."""
+    return sum(task["state"] == "done" for task in remote.json("tasks")["tasks"])
 
 
 def let_go(bed: Bed) -> None:
@@ -243,6 +250,33 @@ def test_what_dead_agents_had_finished_is_collected(remote: Corral, bed: Bed) ->
 
 def journal(host: Host) -> str:
     return host.sh("cat /var/tmp/corral-0/*/*/spool/journal", check=False)
+
+
+def test_a_run_that_ends_at_once_sees_the_agents_of_a_dead_master_end(
+    remote: Corral, bed: Bed
+) -> None:
+    """One host has a task left; the login to another one takes seconds, a third one's sshd is busy."""
+    task = f"touch {STARTS}; until test -e {GO}; do sleep 0.05; done; echo {{1..3}}"
+    process = remote.start("run", "-j1", "-w", "h[1-3]", "--no-twins", task)
+    wait_until(lambda: all(host.place(STARTS).exists() for host in bed), seconds=WORKS_S)
+    busy, slow, full = bed
+    slow.write(GO, "")
+    full.write(GO, "")
+    wait_until(lambda: done(remote) == 2, what="two are through")
+    lose_master(process)
+    wait_until(lambda: not logins(bed), what="ssh ends with its master")
+    slow.rc("sleep 3")
+    full.sshd("MaxStartups 1:100:1")
+    with socket.create_connection((full.address, full.port)) as occupies:
+        assert occupies.recv(100).startswith(b"SSH-2.0")
+        resumed = remote.start("resume")
+        wait_until(lambda: "drop connection" in full.log(), seconds=WORKS_S, what="it was refused")
+    busy.write(GO, "")
+    _, said = resumed.communicate(timeout=60)
+    assert resumed.returncode == 0, said
+    assert "may be left" not in said
+    assert not [one for host in bed for one in host.processes() if one.name in AGENT]
+    assert not [file for host in bed for file in host.files()]
 
 
 def test_hosts_that_died_with_the_master_cost_only_what_ran_there(remote: Corral, bed: Bed) -> None:

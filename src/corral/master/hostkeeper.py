@@ -33,8 +33,9 @@ log = logging.getLogger(__name__)
 
 DRAIN_S = 15.0  # an idle agent ends in milliseconds; then it is told "now"
 KILL_S = 20.0  # ... and what does not end by then is left: grace, and a tree that will not die
-START_S = 5.0  # at the end: for an agent that is just being started; a setup ends with its login
-RECONNECT_S = 1.0  # at the end: for a host whose connection is just being made anew
+START_S = 5.0  # at the end: for an agent that is just being started; it ends with its login
+REACH_S = 15.0  # at the end: to reach one that lives, as ssh's ConnectTimeout and a word take …
+AWAY_S = 1.0  # … on a host that could not be reached before
 SOON_S = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0)  # pauses while a busy server refuses; a word is said after
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # pauses between tries to reach a host that is away
 YOUNG_S = 5.0  # an agent that lived shorter than this died at once
@@ -83,6 +84,7 @@ class HostKeeper:
         self._wanted = False
         self._stopping = False
         self._silent = False  # nothing is heard over the channel: make it anew
+        self._away = False  # the last try found nobody; a busy server is somebody
         self.refused = False  # it cannot be used; only a new wish has it tried again
         self._failures = 0  # tries in a row that came to nothing
         self._deaths = 0  # agents in a row that died at once
@@ -188,7 +190,9 @@ class HostKeeper:
             return DRAIN_S
         if self._agent is None or not self._agent.started:
             return 0.0
-        return RECONNECT_S if self._failures or self._agent.folder else START_S
+        if self._away:
+            return AWAY_S
+        return REACH_S if self._agent.expected else START_S
 
     # ---------------------------------------------------------------- one connection's life
 
@@ -205,7 +209,7 @@ class HostKeeper:
             agent.folder = channel.folder
             await self._write(upkeep.place_agent, agent.incarnation, channel.folder)
         self._failures = 0
-        self._silent = False
+        self._away = self._silent = False
         self._channel = channel
         broke = True
         try:
@@ -305,9 +309,10 @@ class HostKeeper:
             await self._forget(agent, "it did not start", "joining")
             agent = None
         self._failures += 1
-        if self._stopping:
-            return
         busy = error.soon and self._failures <= len(SOON_S)
+        self._away = not busy
+        if self._is_over():
+            return
         if agent is not None:  # it lives there, as far as is known
             agent.cut_off = None
             self._expect(agent)
@@ -323,7 +328,7 @@ class HostKeeper:
         await self._pause(pause * random.uniform(0.5, 1.5))  # noqa: S311  (spreads tries)
 
     def _is_over(self) -> bool:
-        return self._stopping and (self._agent is None or self._failures > 0)
+        return self._stopping and (self._agent is None or self._away)
 
     async def _pause(self, seconds: float | None) -> None:
         with contextlib.suppress(TimeoutError):
