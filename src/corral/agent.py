@@ -3780,6 +3780,7 @@ FRAME_HEAD = 8  # bytes: number of the stream, length of what follows (0: this s
 RELAY_BACKLOG = 4 * FRAME  # bytes not yet taken by the login: more are not read meanwhile
 RELAY_GRACE_S = 1.0  # a relay dies of SIGTERM at once, unless it is stopped
 LOOK_FOR_AGENT_S = 0.02  # between looks whether an agent without connections still lives
+LEFT = 4  # how a relay ends whose agent died and left its folder
 
 
 class Relay:
@@ -3791,6 +3792,7 @@ class Relay:
 
     def __init__(self, folder):
         self.folder = folder
+        self.agent = open_lock(folder)  # held until the folder is removed, with the lock in it
         self.lock = self._take_over()
         os.chdir(folder)  # a path may pass 107 bytes
         if os.path.lexists(b"sock"):
@@ -3806,17 +3808,18 @@ class Relay:
         os.set_blocking(1, False)
 
     def run(self):
-        """Carry until either end is gone."""
-        while self.streams or agent_lives(self.folder):
+        """Carry until either end is gone; gives how to exit."""
+        while self.streams or is_locked(self.agent):
             ready = wait(None if self.streams else LOOK_FOR_AGENT_S, self)
             if ready.get(0) and not self._read_login():
-                return
+                return 0
             if ready.get(self.listener.fileno()):
                 self._accept()
             for stream in list(self.streams.values()):
                 self._serve(stream, ready.get(stream.sock.fileno(), 0))
             if not self._write_login():
-                return
+                return 0
+        return LEFT if os.path.lexists(self.folder) else 0
 
     def interest(self):
         mask = {0: select.POLLIN, self.listener.fileno(): select.POLLIN}
@@ -3951,15 +3954,26 @@ def _end(pid, number):
 def agent_lives(folder):
     """Say whether link or supervisor of the agent in a folder lives."""
     try:
-        lock = os.open(os.path.join(folder, b"lock"), os.O_RDWR | os.O_NOFOLLOW)
+        lock = open_lock(folder)
     except OSError:
         return False
+    try:
+        return is_locked(lock)
+    finally:
+        os.close(lock)
+
+
+def open_lock(folder):
+    return os.open(os.path.join(folder, b"lock"), os.O_RDWR | os.O_NOFOLLOW)
+
+
+def is_locked(lock):
+    """Say whether somebody else holds a lock."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return True
-    finally:
-        os.close(lock)
+    fcntl.flock(lock, fcntl.LOCK_UN)
     return False
 
 
@@ -4221,11 +4235,12 @@ def join(given):
     try:
         relay = Relay(encode(found["folder"]))
         say(given, found)
-        relay.run()
+        code = relay.run()
         heard = heard or relay.heard
     finally:
         if not heard:
             dismiss(found["link"])
+    sys.exit(code)
 
 
 def dismiss(link):

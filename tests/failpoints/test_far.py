@@ -197,6 +197,27 @@ class TestHost:
         host.sh("touch ~/go")
         see_through(remote, bed)
 
+    @pytest.mark.parametrize("point", around("remove_all.chdir"))
+    def test_a_link_killed_as_it_removes_its_folder(
+        self, remote: Corral, bed: Bed, point: str
+    ) -> None:
+        """Its goodbye was answered; the next login removes what it has left."""
+        arm_host(remote, bed, point)
+        remote(*words(HOST))
+        assert died_on_host(bed)
+        assert bed.left() == []
+        check_far(remote, bed)
+
+    @pytest.mark.parametrize("point", around("dismiss.waitpid"))
+    def test_a_relay_killed_as_it_ends_an_agent_that_heard_nothing(
+        self, remote: Corral, bed: Bed, point: str
+    ) -> None:
+        arm_host(remote, bed, point)
+        with armed(remote, "agents.answer.before", remote.folder / "killed"):
+            remote(*words(HOST), code=-signal.SIGKILL)
+        wait_until(lambda: died_on_host(bed), what="the relay has died")
+        see_through(remote, bed)
+
     @pytest.mark.parametrize("point", around("_end.kill"))
     def test_a_relay_killed_as_it_takes_over(self, remote: Corral, bed: Bed, point: str) -> None:
         """The master dies, and the relay there does not know: its ssh is stopped, too."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,10 +15,10 @@ import pytest
 from corral import ids
 from corral.fleet.base import AgentStart, Doors
 from corral.fleet.local import LocalLauncher
+from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 async def listen(_: Path) -> Callable[[], None]:
@@ -55,12 +59,39 @@ def test_an_agent_that_was_never_there_is_not_found(what: AgentStart) -> None:
     assert asyncio.run(launcher().attach(other)) is None
 
 
-def test_the_end_of_an_agent_is_seen_at_once(what: AgentStart) -> None:
-    async def story() -> bool:
+@pytest.mark.parametrize(
+    ("deaths", "ending"),
+    [((signal.SIGTERM,), "gone"), ((signal.SIGSTOP, signal.SIGKILL), "left")],
+    ids=["it ends", "it dies and leaves its folder"],
+)
+def test_the_end_of_an_agent_is_seen_at_once(
+    what: AgentStart, deaths: tuple[signal.Signals, ...], ending: str
+) -> None:
+    async def story() -> str:
         channel = await launcher().start(what, committed=lambda: None)
         async with asyncio.timeout(15), asyncio.TaskGroup() as group:
             ended = group.create_task(channel.ended())
-            await launcher().ask("reap", {"owner": what.owner, "kill": True})
+            await asyncio.sleep(0)  # it begins
+            wait_until(lambda: f"{channel.folder}/lock" in open_files(), what="it waits")
+            for number in deaths:
+                signal_in(channel.folder, number)
             return await ended
 
-    assert asyncio.run(story()) is False  # the agent is gone; no connection broke
+    assert asyncio.run(story()) == ending
+
+
+def signal_in(folder: str, number: signal.Signals) -> None:
+    """Send a signal to both processes of an agent."""
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        with contextlib.suppress(OSError):  # it has ended
+            if str(path.readlink()) == folder:
+                os.kill(int(path.parent.name), number)
+
+
+def open_files() -> set[str]:
+    """List what this process has open."""
+    found = set()
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the one that the listing itself had
+            found.add(str(path.readlink()))
+    return found

@@ -325,6 +325,10 @@ class Agent:
         """Whether no process of it is there."""
         return self.link is None and self.supervisor is None and not self._unborn
 
+    @property
+    def has_folder(self) -> bool:
+        return self.host.agents.get(self.incarnation) is self
+
     def meet(self, channel: Channel) -> None:
         """A relay takes over from the one before it."""
         if self.channel is not None:

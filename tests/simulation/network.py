@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from random import Random
 
-    from corral.fleet.base import AgentStart
+    from corral.fleet.base import AgentStart, Ending
     from tests.simulation.events import Loop
     from tests.simulation.host import Agent, Host
     from tests.simulation.master import Life
@@ -135,9 +135,11 @@ class Channel:
         self._count = 0
         self._way.join(self)
 
-    async def ended(self) -> bool:
+    async def ended(self) -> Ending:
         await self._over.wait()
-        return not self._agent.dead
+        if not self._agent.dead:
+            return "broken"
+        return "left" if self._agent.has_folder else "gone"
 
     async def close(self) -> None:
         self.leave()

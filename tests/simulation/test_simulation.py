@@ -12,6 +12,9 @@ from tests.simulation import planted
 from tests.simulation.run import simulate
 
 BATCHES = (range(1, 11), range(11, 21), range(21, 31), range(31, 41))
+FOUND = {  # a seed that once broke a promise: what happens in it
+    1221: "an agent dies between the answer to its goodbye and the removal of its folder",
+}
 FINDING = {  # a seed that shows each planted bug: `make planted` searches them
     "accept twice": 14,
     "grant twice for one request": 1,
@@ -44,6 +47,11 @@ def test_every_promise_is_kept_whatever_goes_wrong(seeds: range) -> None:
     assert [(found.seed, found.broken) for found in outcomes if found.broken] == []
     assert sum(sum(found.faults.values()) for found in outcomes) > 100
     assert all(found.checks > found.tasks for found in outcomes)
+
+
+@pytest.mark.parametrize("seed", FOUND, ids=FOUND.get)
+def test_a_promise_that_was_broken_is_kept(seed: int) -> None:
+    assert simulate(seed).broken == ""
 
 
 @pytest.mark.timeout(120)  # two more processes, each with its own hash seed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -60,14 +60,18 @@ class Doors(NamedTuple):
     """Makes the master's end of one connection that is carried to it some other way."""
 
 
+Ending = Literal["broken", "left", "gone"]
+"""How a channel ended: the connection broke; the agent died and left its folder; nothing is left."""
+
+
 class Channel(Protocol):
     """The way to a living agent."""
 
     folder: str  # the agent's, on its host
     collects: bool  # it died; this is its second life, to hand in what it had finished
 
-    async def ended(self) -> bool:
-        """Wait until the way is closed; True: the connection broke, False: the agent is gone."""
+    async def ended(self) -> Ending:
+        """Wait until the way is closed, and say why it is."""
         ...
 
     async def close(self) -> None:

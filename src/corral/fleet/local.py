@@ -28,7 +28,7 @@ from corral.model.host import LOCAL
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from corral.fleet.base import Doors
+    from corral.fleet.base import Doors, Ending
 
 START_S = 20.0  # an agent that says nothing for so long is given up; a start takes 0.05 s
 ASK_S = 180.0  # a sweep of many processes that will not die
@@ -45,7 +45,7 @@ class LocalChannel:
         self.collects = collects
         self._unlisten = unlisten
 
-    async def ended(self) -> bool:
+    async def ended(self) -> Ending:
         gone = asyncio.Event()
         loop = asyncio.get_running_loop()
 
@@ -56,7 +56,7 @@ class LocalChannel:
 
         threading.Thread(target=wait, name=f"end of {self.folder}", daemon=True).start()
         await gone.wait()
-        return False
+        return "left" if await asyncio.to_thread(Path(self.folder).is_dir) else "gone"
 
     async def close(self) -> None:
         self._unlisten()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from corral.agent import LEFT
 from corral.failpoint import around
 from corral.fleet import bootstrap, diagnosis
 from corral.fleet.base import AgentStart, LaunchError
@@ -26,7 +27,7 @@ from corral.fleet.relay import Login
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping
 
-    from corral.fleet.base import Doors
+    from corral.fleet.base import Doors, Ending
     from corral.fleet.gate import Gates
     from corral.model.host import HostSpec
 
@@ -44,6 +45,7 @@ OPTIONS = (
 ANSWER_S = 180.0  # from the login to the agent's word: a host's setup may take 120 s of it
 LOGIN_S = 40.0  # to be let in: ConnectTimeout for each jump, keys, a slow start-up file
 GOODBYE_S = 2.0  # ssh ends by itself when the host has hung up
+RELAY_ENDS: dict[int, Ending] = {0: "gone", LEFT: "left"}  # its exit code is ssh's
 STDERR = 16384  # bytes kept of what ssh says
 
 
@@ -56,9 +58,9 @@ class SshChannel:
         self._process = process
         self._login = login
 
-    async def ended(self) -> bool:
+    async def ended(self) -> Ending:
         await self._login.over.wait()
-        return await self._process.end() != 0  # the relay ends with 0 when its agent is gone
+        return RELAY_ENDS.get(await self._process.end(), "broken")
 
     async def close(self) -> None:
         self._login.close()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from corral.clock import Clock
-    from corral.fleet.base import Channel, Launcher
+    from corral.fleet.base import Channel, Ending, Launcher
     from corral.ids import Incarnation
     from corral.master.exchanges import Exchanges, Stop
     from corral.model.host import HostSpec, HostState
@@ -211,15 +211,15 @@ class HostKeeper:
         self._failures = 0
         self._away = self._silent = False
         self._channel = channel
-        broke = True
+        ending: Ending = "broken"
         try:
-            broke = await self._stay(channel)
+            ending = await self._stay(channel)
         finally:
             self._channel = None
             await asyncio.shield(channel.close())
-        if broke:  # whatever it said last, it may not have heard the answer: look
+        if ending == "broken":  # whatever it said last, it may not have heard the answer: look
             agent.cut_off = self._clock.ticks()
-        elif self._exchanges.said_bye(agent.incarnation):
+        elif ending == "gone" and self._exchanges.said_bye(agent.incarnation):
             await self._bury(agent, "")
 
     def _was_cut_off(self, agent: Kept) -> bool:
@@ -264,8 +264,8 @@ class HostKeeper:
             self._exchanges.expect(agent.incarnation, lends=self.spec.is_here)
         agent.expected = True
 
-    async def _stay(self, channel: Channel) -> bool:
-        """Wait until the channel ends or is not to be trusted any more; False: its agent is gone."""
+    async def _stay(self, channel: Channel) -> Ending:
+        """Wait until the channel ends or is not to be trusted any more."""
         async with asyncio.TaskGroup() as group:
             ended = group.create_task(channel.ended(), name=f"channel {self.spec.name}")
             while not ended.done() and not self._silent:
@@ -274,7 +274,7 @@ class HostKeeper:
                 news.cancel()
                 self._news.clear()
             ended.cancel()
-        return ended.cancelled() or ended.result()
+        return "broken" if ended.cancelled() else ended.result()
 
     async def _bury(self, agent: Kept, why: str) -> None:
         """Let go of an agent of which nothing is left: what it held goes elsewhere."""
