@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.group import group_lives
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -66,20 +65,10 @@ def test_a_check_that_hangs_dies_with_a_master_that_is_killed(corral: Corral) ->
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     group = int(told.read_text())
-    wait_until(lambda: not lives(group), what="it has died with all it started")
+    wait_until(lambda: not group_lives(group), what="it has died with all it started")
     corral.write("healed", "")
     corral("resume")
     assert corral.output("echo") == "1\n"
-
-
-def lives(group: int) -> bool:
-    """Say whether any process of a group does, zombies left out."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has ended
-            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state not in "ZX":
-                return True
-    return False
 
 
 def test_files_of_a_rejected_result_are_kept(corral: Corral) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.group import group_lives
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -43,6 +46,18 @@ def test_each_rule_any_number_of_times(corral: Corral) -> None:
         assert [(row["n"], row["E"], row["host"]) for row in rows] == [
             (1, 2, "localhost"), (2, 4, "localhost"), (3, 6, "localhost"),
         ]  # fmt: skip
+
+
+def test_a_program_that_hangs_dies_with_a_corral_that_is_killed(corral: Corral) -> None:
+    corral("run", "-q", "echo {n=1}")
+    corral.write("hangs.sh", "#!/bin/sh\necho $$ > started\nsleep 60 & wait\n", executable=True)
+    process = corral.start("collect", "--as", "./hangs.sh")
+    told = corral.folder / "started"
+    wait_until(lambda: told.exists() and told.read_text().strip(), what="the program runs")
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    group = int(told.read_text())
+    wait_until(lambda: not group_lives(group), what="it has died with all it started")
 
 
 def test_a_live_run_can_be_collected_by_any_rule(corral: Corral) -> None:

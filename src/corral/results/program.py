@@ -37,7 +37,10 @@ LOOK_S = 0.05  # between two looks whether it is to be stopped
 WORDS_BYTES = 4096  # of stderr: surely holds the last lines
 WORDS_CHARS = 300
 _DESK = re.compile(r"corral-results-(\d+)-\w+")
-_HELD = '((read -r x < "/dev/fd/$3"; kill -9 0) &); ulimit -v "$1" && exec "$2"'
+HEAD = 1024  # bytes of a program that show whether it is text
+INTERPRETER = "its first line names its interpreter: #!/usr/bin/env python3"
+_HELD = '((read -r x < "/dev/fd/$3"; kill -9 0) &); test -z "$1" || ulimit -v "$1" && exec "$2"'
+_NOT_EXECUTED = (126, 127)
 BOX = 1_000  # tasks whose files share a folder: a folder of a million is slow
 
 
@@ -129,8 +132,7 @@ def run(
 ) -> Ended:
     """Run a program, its stdout into the file ``out``; whatever happens, none of it is left.
 
-    ``memory`` is in bytes, of each of its processes; None = as much as there is, and it outlives
-    us if we are killed.
+    ``memory`` is in bytes, of each of its processes; None = as much as there is.
 
     Raises:
         UsageError: It cannot be started.
@@ -150,7 +152,10 @@ def run(
             _kill_all(process.pid)
             with around("program.reap"):
                 process.wait()
-        return Ended(how=watch.how, exit=process.returncode, words=_last_words(errors))
+        words = _last_words(errors)
+    if process.returncode in _NOT_EXECUTED and words.startswith("sh: "):  # the shell before it
+        raise UsageError(f"{program}: cannot be started: {words}", hint=INTERPRETER)
+    return Ended(how=watch.how, exit=process.returncode, words=words)
 
 
 def show_exit(code: int) -> str:
@@ -175,6 +180,10 @@ def check_there(program: str, folder: str) -> None:
         raise UsageError(f"{program}: there is no such program", hint=f"looked for {path}")
     if not os.access(path, os.X_OK):
         raise UsageError(f"{program}: is not executable", hint=f"chmod +x {program}")
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if not head.startswith(b"#!") and b"\0" not in head:  # a shell would take it for its own
+        raise UsageError(f"{program}: cannot be started as it is", hint=INTERPRETER)
 
 
 @contextmanager
@@ -189,9 +198,8 @@ def _lifeline() -> Generator[int]:
 
 
 def _argv(program: str, memory: int | None, lifeline: int) -> list[str]:
-    if memory is None:
-        return [program]
-    return ["/bin/sh", "-c", _HELD, "sh", str(memory >> 10), program, str(lifeline)]
+    limit = "" if memory is None else str(memory >> 10)
+    return ["/bin/sh", "-c", _HELD, "sh", limit, program, str(lifeline)]
 
 
 def _start(
@@ -211,8 +219,7 @@ def _start(
             )
     except OSError as error:
         raise UsageError(
-            f"{program}: cannot be started: {error.strerror}",
-            hint="its first line names its interpreter: #!/usr/bin/env python3",
+            f"{program}: cannot be started: {error.strerror}", hint="is memory short, or disk?"
         ) from error
 
 
