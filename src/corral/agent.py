@@ -4207,18 +4207,26 @@ def _tags(pid):
 
 def kill_tagged(owner, incarnation):
     """Kill all processes that carry the tags of an incarnation; give their pids."""
+    processes = processes_of(owner, incarnation)
+    return wipe_out(processes, lambda: processes.tree({}, "CORRAL_INCARNATION=" + incarnation))[0]
+
+
+def processes_of(owner, incarnation):
     config = Config({"owner": owner, "incarnation": incarnation, "key": ""}, {})
-    processes = ProcessTable(config, None, everywhere=True)
+    return ProcessTable(config, None, everywhere=True)
+
+
+def wipe_out(processes, find):
+    """Kill all that ``find`` names; give the pids that were killed, and those that would not die."""
     killed = set()
     until = time.monotonic() + UNCLEAN_S
-    while time.monotonic() < until:
-        left = slay(processes, lambda: processes.tree({}, "CORRAL_INCARNATION=" + incarnation))
-        if not left:
-            break
-        killed |= left
+    left = find()
+    while left and time.monotonic() < until:
+        killed |= slay(processes, find)
         select.select([], [], [], KILL_AGAIN_S)
+        left = find()
     processes.close()
-    return killed
+    return killed, left
 
 
 def join(given):
@@ -4239,14 +4247,9 @@ def join(given):
         heard = heard or relay.heard
     finally:
         if not heard:
-            dismiss(found["link"])
+            _end(found["link"], TERM)
+            os.waitpid(found["link"], 0)
     sys.exit(code)
-
-
-def dismiss(link):
-    """Tell the agent that we have just started to end, and see it gone."""
-    _end(link, TERM)
-    os.waitpid(link, 0)
 
 
 def login_lives():
@@ -4376,8 +4379,7 @@ def _own_pids():
 
 def pids_of(agent):
     """List the processes of an agent: its own, its relay, its tasks with all they started."""
-    config = Config({"owner": agent["owner"], "incarnation": agent["incarnation"], "key": ""}, {})
-    processes = ProcessTable(config, None, everywhere=True)
+    processes = processes_of(agent["owner"], agent["incarnation"])
     try:
         roots = dict.fromkeys(_holders(encode(agent["folder"])))
         return processes.tree(roots, "CORRAL_INCARNATION=" + agent["incarnation"])
@@ -4404,15 +4406,8 @@ def _open_files(pid):
 
 def end_agent(agent):
     """Kill an agent with all it runs, remove its folder; give the pids that would not die."""
-    config = Config({"owner": agent["owner"], "incarnation": agent["incarnation"], "key": ""}, {})
-    processes = ProcessTable(config, None, everywhere=True)
-    until = time.monotonic() + UNCLEAN_S
-    left = pids_of(agent)
-    while left and time.monotonic() < until:
-        slay(processes, lambda: pids_of(agent))
-        select.select([], [], [], KILL_AGAIN_S)
-        left = pids_of(agent)
-    processes.close()
+    processes = processes_of(agent["owner"], agent["incarnation"])
+    left = wipe_out(processes, lambda: pids_of(agent))[1]
     folder = encode(agent["folder"])
     if not left and os.path.basename(folder) == encode(agent["incarnation"]):
         remove_home(folder)

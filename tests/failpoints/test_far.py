@@ -208,7 +208,7 @@ class TestHost:
         assert bed.left() == []
         check_far(remote, bed)
 
-    @pytest.mark.parametrize("point", around("dismiss.waitpid"))
+    @pytest.mark.parametrize("point", around("join.waitpid"))
     def test_a_relay_killed_as_it_ends_an_agent_that_heard_nothing(
         self, remote: Corral, bed: Bed, point: str
     ) -> None:
