@@ -726,6 +726,7 @@ class Link:
             del self.fetching[ticket]
             self._take_ends([returned(ticket, "not wanted any more")])
             return True
+        self.courier.cut_short(ticket)
         if ticket in self.killing or not (ticket in self.queued or ticket in self.running):
             return False
         self.killing.add(ticket)
@@ -951,6 +952,11 @@ class Courier:
         ticket = record["report"]["ticket"]
         self.uploads[ticket] = Upload(record, self.disk)
 
+    def cut_short(self, ticket):
+        """Send no more of what nobody wants any more."""
+        if ticket in self.uploads:
+            self.uploads[ticket].cut_short()
+
     def carries(self, ticket):
         return ticket in self.uploads
 
@@ -1131,6 +1137,11 @@ class Upload:
         """Go on with the next file: the report will show the master what is missing."""
         if self.files:
             self.sent.append(self.files.pop(0))
+
+    def cut_short(self):
+        self.files = []
+        self.sent = []
+        self.complaints = ["not sent, for it is not wanted any more"]
 
     def leave_out(self, problem):
         name = "output"

@@ -68,6 +68,7 @@ class Master:
     forge_replies: int = 0  # so many replies carry a wrong signature
     refuse_connections: bool = False
     cut_upload_at: int | None = None  # the connection breaks when this offset is asked for
+    no_room_from: int | None = None  # the disk is full from this offset on
 
     def __post_init__(self) -> None:
         self.key = protocol.agent_key(SECRET, self.incarnation)
@@ -189,6 +190,8 @@ class Master:
         with self.changed:
             self.uploads.append((ticket, n, offset))
             part = self.files.setdefault((ticket, n), bytearray())
+            if self.no_room_from is not None and offset >= self.no_room_from:
+                return 507, len(part)
             if offset != len(part):
                 return 409, len(part)
             part += data

@@ -229,6 +229,19 @@ def test_upload_asked_for_again_starts_from_nothing(bed: Bed) -> None:
     assert [offset for _, n, offset in bed.master.uploads if n == 2] == [0, 0]
 
 
+def test_nothing_more_is_sent_of_what_is_not_wanted_any_more(bed: Bed) -> None:
+    bed.master.no_room_from = 3 * protocol.CHUNK
+    bed.start()
+    bed.give(lease(1, line="head -c 8000000 /dev/zero; echo x > out.txt", outputs=(FILE,)))
+    wait_until(lambda: len(bed.master.uploads) > 3)
+    bed.master.change(kill={"1-1-1-1"})
+    report = bed.master.report("1-1-1-1")
+    assert (report.ended, report.exit, report.files) == ("exited", 0, ())
+    assert report.stdout == protocol.Stream()
+    assert report.message == "not sent, for it is not wanted any more"
+    wait_until(lambda: not list((bed.folder / "spool").glob("1-*")))
+
+
 def test_exchanges_go_on_during_an_upload(bed: Bed) -> None:
     bed.master.hold_s = 0.02
     bed.start()

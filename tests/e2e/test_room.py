@@ -67,6 +67,11 @@ def test_with_little_room_nothing_new_starts_until_there_is_more(
     disk.leave(30 * MIB)
     said(process, "nothing new starts below 64 MB")
     wait_until(lambda: is_held_back(corral), what="the master has seen it")
+    for verb in (("why",), ("why", "2"), ("status",)):
+        told = corral(*verb)
+        said_so = told.stdout + told.stderr
+        assert "nothing new starts below 64 MB; results wait on their hosts" in said_so
+    assert "nothing new starts" in corral.json("status")["shortage"]
     (tmp_path / "go").touch()
     wait_until(lambda: not corral.processes(tasks_only=True), what="the task has ended")
     assert corral.json("status")["run"]["counts"]["done"] == 0  # its output is too large to take
@@ -119,3 +124,16 @@ def test_a_command_that_finds_too_little_room_says_so_and_starts_nothing(
     process.communicate(timeout=30)
     assert process.returncode == 75
     assert marks(tmp_path) == 0
+
+
+def test_a_cancelled_run_leaves_nothing_though_its_result_finds_no_room(
+    corral: Corral, disk: SmallDisk
+) -> None:
+    corral("run", "-d", "head -c 250M /dev/zero; echo {1}")
+    wait_until(lambda: is_held_back(corral), what="its result fills the disk")
+    wait_until(lambda: not corral.processes(tasks_only=True), what="the task has ended")
+    corral("cancel")
+    wait_until(lambda: not corral.processes(), seconds=15, what="our processes are gone")
+    assert not corral.agent_folders()
+    assert corral.json("status")["run"]["counts"]["cancelled"] == 1
+    assert not list((disk.path / ".corral" / "blobs" / "part").iterdir())

@@ -28,7 +28,6 @@ from corral.failpoint import around
 from corral.ids import RunId
 from corral.model.base import Frozen
 from corral.model.run import Submission
-from corral.units import show_size
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -226,7 +225,7 @@ class _Follower:
         self, folder: StateFolder, session: Session, wish: Wish, told: list[Submitted]
     ) -> None:
         self._folder = folder
-        self._was_low = False
+        self._was_short = False
         self._session = session
         self._wish = wish
         self._told = told
@@ -307,16 +306,12 @@ class _Follower:
 
     def _tell_room(self) -> None:
         """Say that the disk is nearly full, and when it is not any more."""
-        room = self._folder.room()
-        if self._wish.quiet or room.is_low == self._was_low:
+        shortage = self._folder.shortage()
+        if self._wish.quiet or bool(shortage) == self._was_short:
             return
-        self._was_low = room.is_low
+        self._was_short = bool(shortage)
         self._progress.clear()
-        if room.is_low:
-            free, mark = show_size(room.free), show_size(room.low_mark)
-            talk(f"only {free} free for {self._folder.path}: nothing new starts below {mark}")
-        else:
-            talk(f"there is room again for {self._folder.path}")
+        talk(shortage or f"there is room again for {self._folder.path}")
 
     def _waits_for_unpause(self, run: Run) -> bool:
         """Say whether a paused run is worth staying for: a person may see it and unpause."""

@@ -35,6 +35,7 @@ def command(run: str, *, as_json: bool) -> None:
         running = queries.running(reader, found)
         needed = needs.describe(queries.generation(reader, found).command.needs)
     served = client.folder.master() is not None
+    shortage = client.folder.shortage() if found.state == "open" else ""
     if as_json:
         said = {one.task: one.progress for one in running if one.progress}
         output.print_json(
@@ -44,10 +45,13 @@ def command(run: str, *, as_json: bool) -> None:
                 "running": len(running),
                 "progress": [{"task": task, "line": line} for task, line in said.items()],
                 "master": served,
+                "shortage": shortage,
             }
         )
         return
     _show(found, hosts, running, served=served, needed=needed)
+    if shortage:
+        output.talk(f"{shortage}; results wait on their hosts; free some, and it goes on")
 
 
 def folded(hosts: list[Host]) -> list[str]:

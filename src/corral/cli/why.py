@@ -30,6 +30,7 @@ def command(run_and_task: tuple[str, ...], *, as_json: bool) -> None:
     """Say why task TASK of RUN is as it is; without a task, why the run is; or why HOST is."""
     client = output.client()
     served = client.folder.master() is not None
+    shortage = client.folder.shortage()
     with client.reader() as reader:
         host = _host_named(reader, run_and_task)
         if host is not None:
@@ -44,6 +45,8 @@ def command(run_and_task: tuple[str, ...], *, as_json: bool) -> None:
             detail = queries.task_detail(reader, run, number)
             sentences = _of_task(reader, run, detail, served=served)
             tickets = [attempt.ticket for attempt in detail.attempts]
+        if shortage and run.state == "open" and run.counts["waiting"] + run.counts["active"]:
+            sentences.append(f"{shortage}; results wait on their hosts; free some, and it goes on.")
         events = (
             queries.events(reader, run, limit=EVENTS)
             if number is None

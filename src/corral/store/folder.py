@@ -27,6 +27,7 @@ from corral.store import leftovers
 from corral.store.blobs import Blobs
 from corral.store.room import Ballast, Room, room
 from corral.store.sqlite import SqliteStore
+from corral.units import show_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -140,6 +141,14 @@ class StateFolder:
     def room(self) -> Room:
         """Look how much room is left for results and the database."""
         return room({self.path, self.database.parent})
+
+    def shortage(self) -> str:
+        """Say that nothing new starts for want of room; "" while there is enough."""
+        found = self.room()
+        if not found.is_low:
+            return ""
+        free, mark = show_size(found.free), show_size(found.low_mark)
+        return f"only {free} free for {self.path}: nothing new starts below {mark}"
 
     def open_store(self) -> SqliteStore:
         """Open the database, made if there is none."""
