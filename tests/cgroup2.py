@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 from tests import parts
@@ -47,9 +48,9 @@ def _boot(kernel: str, folder: Path) -> int:
     init.chmod(0o755)
     root = ["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", f"init={init}"]
     consoles = ["con=null", "con0=null,fd:1", "loglevel=0"]
-    last = ""
+    own = [f"mem={MEMORY}", f"uml_dir={folder}/"]
     process = subprocess.Popen(
-        [kernel, f"mem={MEMORY}", *root, *consoles],
+        [kernel, *own, *root, *consoles],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -57,15 +58,31 @@ def _boot(kernel: str, folder: Path) -> int:
         start_new_session=True,
         text=True,
     )
-    signal.signal(signal.SIGALRM, lambda *_: os.killpg(process.pid, signal.SIGKILL))
-    signal.setitimer(signal.ITIMER_REAL, BOOT_S)
+    deadline = threading.Timer(BOOT_S, _end, [process])
+    deadline.start()
+    try:
+        return _follow(process)
+    finally:
+        deadline.cancel()
+        _end(process)
+
+
+def _follow(process: subprocess.Popen[str]) -> int:
+    """Show what the kernel says; give the exit code of the tests, 1 if it ended without any."""
     assert process.stdout is not None
+    code = 1
     for line in process.stdout:
-        print(line.rstrip())
-        last = line.strip() if line.startswith(ENDED) else last
+        print(line.rstrip(), flush=True)
+        if line.startswith(ENDED):
+            code = int(line.removeprefix(ENDED))
+    return code
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End the kernel with all its processes, if it has not powered itself off."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    return int(last.removeprefix(ENDED)) if last else 1
 
 
 def init() -> int:
