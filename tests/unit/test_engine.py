@@ -319,6 +319,19 @@ def test_a_halted_run_whose_last_task_ends_well_is_done(world: World) -> None:
     assert world.run().state == "done"
 
 
+def test_a_halted_runs_hosts_that_went_home_can_be_asked_again(world: World) -> None:
+    """Bug (seed 2506): what a sick host could not start had failed for good, nobody else being there."""
+    sick, well = world.agent("a1", host="sick"), world.agent("a2", host="well")
+    world.submit("sim {1..2}")
+    [ticket], _ = sick.take(), well.take()
+    world.verb("stop")
+    well.say(bye=True)
+    sick.say(ended(ticket, ended="failed", exit=None, kind="spawn"))
+    assert world.recount() == {"waiting": 2}
+    world.verb("resume")
+    assert len(world.agent("a3", host="well").take()) == 1
+
+
 def test_a_verb_that_makes_no_sense_says_which_does(world: World) -> None:
     world.submit("true 1")
     agent = world.agent()

@@ -249,10 +249,11 @@ where id = ?1 and state in ('joining', 'probation', 'up')
 update host set state = 'probation' where id = ?1 and state = 'quarantined'
 
 -- hosts_usable --
--- Hosts of a run that take work or may soon.
-select count(*) from host_run u join host h on h.id = u.host_id
+-- Hosts of a run that take work or may soon; if it is not open, those too that went home meanwhile.
+select count(*) from host_run u join host h on h.id = u.host_id join run r on r.id = u.run_id
 where u.run_id = ?1 and u.wanted and u.unfit = ''
-    and h.state in ('joining', 'probation', 'up', 'suspect')
+    and (h.state in ('joining', 'probation', 'up', 'suspect')
+         or (h.state = 'gone' and r.state != 'open'))
 
 -- hosts_silent --
 -- Whether any host is suspect.
@@ -636,10 +637,11 @@ select successes, blamed, streak from host_run where host_id = ?1 and run_id = ?
 select exists (select 1 from host_run where run_id = ?2 and host_id != ?1 and successes > 0)
 
 -- hosts_untried --
--- Usable hosts of a run (?4) other than ?2 that have not failed the task.
-select count(*) from host_run u join host h on h.id = u.host_id
+-- Hosts of a run (?4), as in `hosts_usable`, other than ?2 that have not failed the task.
+select count(*) from host_run u join host h on h.id = u.host_id join run r on r.id = u.run_id
 where u.run_id = ?4 and u.wanted and u.unfit = '' and h.id != ?2
-    and h.state in ('joining', 'probation', 'up', 'suspect') and not exists (
+    and (h.state in ('joining', 'probation', 'up', 'suspect')
+         or (h.state = 'gone' and r.state != 'open')) and not exists (
     select 1 from attempt a where a.task_id = ?1 and a.host_id = h.id
         and a.outcome in ('failed', 'rejected') and a.epoch = ?3)
 
