@@ -210,6 +210,18 @@ def test_there_is_nothing_else_behind_this_door(door: Door, method: str, path: s
     assert door.ask(method, path)[0] == 404
 
 
+def test_whoever_sends_a_file_is_no_silent_host(door: Door) -> None:
+    """Bug (seed 1815): its exchange was late, its files came, and it was suspect."""
+    door.master.exchanges.expect(Incarnation("a1"), lends=False)
+    assert [standing for _, standing in door.master.exchanges.tick(1e6)] == []
+    assert len(door.master.exchanges.tick(1e6)) == 1
+    path = f"/agent/v1/attempts/{TICKET}/files/0"
+    assert door.ask("PUT", path, b"x", signed=b"not its own")[0] == 401
+    assert len(door.master.exchanges.tick(0.0)) == 1, "anybody could say that"
+    door.ask("PUT", path, b"x")
+    assert door.master.exchanges.tick(0.0) == []
+
+
 def test_an_offset_that_is_none_is_not_understood(door: Door) -> None:
     path = f"/agent/v1/blobs/{'0' * 64}"
     assert door.ask("GET", path, query=b"offset=x")[0] == 400

@@ -420,6 +420,13 @@ def test_silence_is_counted_from_the_last_request_and_not_while_one_is_in_hand()
     assert silence.tick(1.0) == 3.0
 
 
+def test_any_word_ends_a_silence() -> None:
+    silence = Silence(2.0)
+    assert silence.tick(1.0) == 1.0
+    silence.heard()
+    assert silence.tick(1.0) == 1.0
+
+
 def test_a_master_that_stood_still_blames_nobody() -> None:
     silence = Silence(2.0)
     assert silence.tick(3600.0) == 4.0  # an hour asleep is worth two beats

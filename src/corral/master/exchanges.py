@@ -59,6 +59,11 @@ class Exchanges:
         if lends:
             self._here.add(incarnation)
 
+    def hear(self, incarnation: Incarnation) -> None:
+        """An agent has sent something other than an exchange: it is not silent."""
+        if incarnation in self._silences:
+            self._silences[incarnation].heard()
+
     def agree(self, **terms: float) -> None:
         """Change the terms on which agents hold their leases; see `corral.scheduler.lease.Terms`."""
         self.parts.terms = msgspec.structs.replace(self.parts.terms, **terms)

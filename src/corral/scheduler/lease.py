@@ -53,6 +53,10 @@ class Silence:
         """A request of its has come."""
         self._in_hand += 1
 
+    def heard(self) -> None:
+        """Something else of it has come: a piece of a file."""
+        self._silent_s = 0.0
+
     def answered(self, hold_s: float, *, after_s: float) -> None:
         """It was told to speak again ``hold_s`` after that request, which came ``after_s`` ago."""
         self._in_hand -= 1

@@ -72,6 +72,7 @@ class AgentChannel:
             self._record(incarnation, "a signature that is not its own")
             await _send(send, Answer(401, b""), "")
             return
+        self._master.exchanges.hear(Incarnation(incarnation))
         answer = await self._answer(scope["method"], scope["path"], query, incarnation, body)
         if answer.status not in (200, 409, NO_ROOM):  # a full disk is no offence
             why = msgspec.json.decode(answer.body, type=Refusal).error
