@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-Ending = tuple[int, str]  # a run, and what it came to: another ending is another one
+Ending = tuple[RunId, int, str, float, float]  # a run, its generation and state, opened and ended
 
 REFRESH_LOOK_S = 1.0  # between looks whether some results folder is due
 FOLLOW_S = 1.0  # between looks of a follower whether the task has ended
@@ -60,6 +60,7 @@ class Master:
         self._changed = asyncio.Event()
         self._stop_agents = True
         self._collected: set[Ending] = set()
+        self._rested = True  # a run may have come to rest since the last look
         self._host_changes = 0
         self._hosts: dict[RunId, tuple[int, list[RunHost]]] = {}  # as of which change
 
@@ -201,14 +202,17 @@ class Master:
 
     async def collect_settled(self) -> None:
         """Collect every run that came to rest and that nobody has collected since."""
+        self._rested = False
         for ending in self._settled() - self._collected:
-            run = RunId(ending[0])
+            run = ending[0]
             try:
                 async with self._collecting.setdefault(run, asyncio.Lock()):
                     if ending in self._collected:
                         continue  # somebody was just doing it
                     if await asyncio.to_thread(self._look, run) is not None:
                         await self._collect(run)
+                    else:  # an attempt of it goes on
+                        self._rested = True
             except CorralError as error:  # removed meanwhile, or its folder cannot be written
                 log.warning("results not collected run=%s reason=%s", run, error)
                 self._collected.add(ending)
@@ -256,6 +260,7 @@ class Master:
             self._host_changes += 1
             self.farm.wake()
         if "run" in topics:
+            self._rested = True
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()
 
@@ -270,21 +275,18 @@ class Master:
         return None
 
     def _settled(self) -> set[Ending]:
-        """Name the runs that are not open, each with what it came to."""
+        """Name the runs that are not open, each with what it came to: another time is another ending."""
         with self.store.reader() as reader:
-            return {
-                (run.id, f"{run.generation} {run.state} {run.opened} {run.ended}")
-                for run in queries.runs(reader)
-                if run.state in AT_REST
-            }
+            return set(reader.rows("runs_at_rest"))
 
     async def _collect(self, run: RunId) -> Collected:
         """Collect, for who has the run's lock."""
-        settled = self._settled()
         with self.store.reader() as reader:
+            ending = reader.row("run_at_rest", run)
             found = queries.run(reader, run)
         collected = await asyncio.to_thread(collect_run, self.store, self.blobs, found)
-        self._collected |= {ending for ending in settled if ending[0] == run}
+        if ending is not None:
+            self._collected.add(ending)
         return collected
 
     async def _refresh(self) -> None:
@@ -292,7 +294,8 @@ class Master:
         refreshers: dict[RunId, Refresher] = {}
         while True:
             await self.clock.sleep(REFRESH_LOOK_S)
-            await self.collect_settled()
+            if self._rested:
+                await self.collect_settled()
             for run, _ in self.busy():
                 refresher = refreshers.setdefault(run, Refresher(self.clock.ticks()))
                 if not refresher.due(self.clock.ticks()):

@@ -757,6 +757,16 @@ select source from run where id = ?1
 -- Runs that are not at rest: id, state, detached.
 select id, state, detached from run where state in ('preparing', 'open')
 
+-- runs_at_rest --
+-- What runs came to that nothing happens to now: id, generation, state, opened, ended.
+select id, generation, state, opened, ended from run
+where state in ('done', 'halted', 'paused', 'cancelled')
+
+-- run_at_rest --
+-- The same of one run.
+select id, generation, state, opened, ended from run
+where id = ?1 and state in ('done', 'halted', 'paused', 'cancelled')
+
 -- generation_shape --
 -- names, command, inputs.
 select names, command, inputs from generation where run_id = ?1 and number = ?2

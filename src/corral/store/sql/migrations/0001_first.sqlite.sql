@@ -27,6 +27,7 @@ create table run (
     unique (folder, skeleton, name)
 );
 create index run_picky on run (state) where picky;
+create index run_busy on run (state) where state in ('preparing', 'open');
 
 create table generation (
     run_id integer not null references run (id) on delete cascade,
