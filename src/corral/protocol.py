@@ -31,6 +31,13 @@ TAIL = 128 * 1024  # bytes; one piece of what a running task writes
 RESULT = 64 * 1024  # bytes of what a task writes to CORRAL_RESULT; more fails it (`output`)
 
 Number = Annotated[int, msgspec.Meta(ge=-(1 << 62), le=1 << 62)]  # what a database can hold
+FileNumber = Annotated[int, msgspec.Meta(ge=0, le=1 << 31)]
+Moment = Annotated[float, msgspec.Meta(ge=0, le=250_000_000_000)]  # seconds since 1970; year 9892
+Span = Annotated[float, msgspec.Meta(ge=0, le=250_000_000_000)]  # seconds
+Named = Annotated[
+    str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")
+]  # a ticket: stands in paths
+Sha256 = Annotated[str, msgspec.Meta(pattern=r"\A([0-9a-f]{64})?\Z")]  # "" = of nothing
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -61,23 +68,23 @@ class Stream(Message, frozen=True, kw_only=True):
 
     size: Number = 0  # bytes
     inline: bytes = b""  # base64 in JSON; the whole of it when size <= INLINE
-    sha256: str = ""  # set when it was uploaded
+    sha256: Sha256 = ""  # set when it was uploaded
 
 
 class OutputFile(Message, frozen=True, kw_only=True):
     """A declared file that the task wrote; uploaded as file ``n``."""
 
-    n: Number
+    n: FileNumber
     name: str  # relative path in the task's folder, checked again by the master
     size: Number
-    sha256: str
+    sha256: Sha256
     mode: Number = 0o644
 
 
 class Report(Message, frozen=True, kw_only=True):
     """How an attempt ended. Idempotent by (ticket, digest)."""
 
-    ticket: str
+    ticket: Named
     ended: Literal["exited", "failed", "killed", "returned"]
     """exited: it ran to its own end, whatever the code. failed: `kind` says why it could not.
     killed: the master asked for it. returned: never started, or ended through no fault of its own
@@ -87,9 +94,9 @@ class Report(Message, frozen=True, kw_only=True):
     signal: Number | None = None
     message: str = ""  # for people: "no such program: ./sim"
     slot: Number = 0
-    started: float = 0.0  # wall clock of the host, for display only
-    seconds: float = 0.0  # monotonic
-    cpu_s: float = 0.0
+    started: Moment = 0.0  # wall clock of the host, for display only
+    seconds: Span = 0.0  # monotonic
+    cpu_s: Span = 0.0
     peak_kb: Number = 0
     stdout: Stream = Stream()
     stderr: Stream = Stream()

@@ -18,6 +18,7 @@ from corral.master.master import Master
 from corral.protocol import PROTOCOL, TAIL, Exchange, agent_key, signature
 from corral.server.agents import BODY, AgentChannel
 from corral.store.folder import StateFolder
+from tests.support.world import Agent, World
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -230,6 +231,41 @@ def test_an_offset_that_is_none_is_not_understood(door: Door) -> None:
 def test_numbers_that_no_database_holds_are_not_understood(door: Door) -> None:
     assert door.exchange(number=2**63)[0] == 400
     report = {"ticket": "1-1-1-1", "ended": "exited", "digest": "d", "exit": -(2**70)}
+    assert door.exchange(reports=[report])[0] == 400
+
+
+def test_no_report_names_a_file_elsewhere(door: Door, tmp_path: Path) -> None:
+    precious = tmp_path / "precious.1"
+    precious.write_text("mine")
+    ours = {"size": 1, "sha256": "0" * 64}
+    for report in (
+        {"ticket": f"{tmp_path}/precious", "stderr": ours},
+        {"ticket": "../../../precious", "stderr": ours},
+        {"ticket": TICKET, "stderr": {"size": 4, "sha256": f"../../../{precious.name}"}},
+        {"ticket": TICKET, "files": [{"n": -1, "name": "x"} | ours]},
+    ):
+        status, _ = door.exchange(reports=[{"ended": "exited", "digest": "d"} | report], bye=True)
+        assert status == 400
+    assert precious.read_text() == "mine"
+
+
+def test_a_report_does_not_touch_what_another_agent_has_sent(door: Door) -> None:
+    world = World(door.store)
+    world.hosts = ["a2"]
+    world.submit("echo {n=1,2}")
+    assert Agent(world, "a2", 1).take() == [TICKET]
+    file = f"/agent/v1/attempts/{TICKET}/files/0"
+    assert door.ask("PUT", file, b"its own", agent="a2", query=b"offset=0")[0] == 200
+    stdout = {"size": 3, "sha256": "0" * 64}
+    report = {"ticket": TICKET, "ended": "exited", "digest": "d", "stdout": stdout}
+    assert door.exchange(reports=[report], bye=True)[0] == 200
+    assert door.master.blobs.part_size(TICKET, 0) == len(b"its own")
+    assert any("another agent" in text for text in door.refusals())
+
+
+@pytest.mark.parametrize("started", [1e300, -1.0, 1e12])
+def test_a_time_that_no_calendar_has_is_not_understood(door: Door, started: float) -> None:
+    report = {"ticket": TICKET, "ended": "exited", "digest": "d", "started": started}
     assert door.exchange(reports=[report])[0] == 400
 
 

@@ -31,9 +31,10 @@ BODY = 64 << 20  # bytes; more than any honest exchange: 1000 inline outputs of 
 NUMBER_DIGITS = 20
 NO_ROOM = 507  # the agent keeps the file and tries again
 RECORDED = 1000  # refusals of one master; more would only fill the disk of who is attacked
-_FILE = re.compile(r"/agent/v1/attempts/([\w-]+)/files/(\d+)")
-_TAIL = re.compile(r"/agent/v1/attempts/([\w-]+)/tail/([01])")
+_FILE = re.compile(r"/agent/v1/attempts/([\w-]+)/files/(\d{1,9})", re.ASCII)
+_TAIL = re.compile(r"/agent/v1/attempts/([\w-]+)/tail/([01])", re.ASCII)
 _BLOB = re.compile(r"/agent/v1/blobs/([0-9a-f]{64})")
+_OFFSET = re.compile(r"[0-9]{1,18}")
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -98,15 +99,14 @@ class AgentChannel:
             if method == "POST" and path == "/agent/v1/exchange":
                 return await self._take_exchange(incarnation, body)
             if method == "PUT" and (match := _FILE.fullmatch(path)):
-                offset = int(parse_qs(query).get("offset", ["0"])[0])
+                offset = _offset(query)
                 return await self._take_file(incarnation, match[1], int(match[2]), offset, body)
             if method == "PUT" and (match := _TAIL.fullmatch(path)):
-                offset = int(parse_qs(query).get("offset", ["0"])[0])
+                offset = _offset(query)
                 return await self._take_tail(incarnation, match[1], int(match[2]), offset, body)
             if method == "GET" and (match := _BLOB.fullmatch(path)):
-                offset = int(parse_qs(query).get("offset", ["0"])[0])
-                return await asyncio.to_thread(self._give_blob, match[1], offset)
-        except (msgspec.ValidationError, msgspec.DecodeError, ValueError) as error:
+                return await asyncio.to_thread(self._give_blob, match[1], _offset(query))
+        except (msgspec.DecodeError, ValueError) as error:
             return _refuse(400, f"not understood: {error}")
         except OSError as error:
             return _refuse(NO_ROOM, f"the master's disk: {error.strerror}")
@@ -115,7 +115,10 @@ class AgentChannel:
         return _refuse(404, "there is no such place")
 
     async def _take_exchange(self, incarnation: str, body: bytes) -> Answer:
-        request = self._exchange.decode(body)
+        try:
+            request = self._exchange.decode(body)
+        except RecursionError as error:  # lists in lists in lists
+            return _refuse(400, f"not understood: {error}")
         if request.incarnation != incarnation:
             return _refuse(403, "signed by another agent")
         landed = await asyncio.to_thread(self._land, request) if request.reports else request
@@ -135,6 +138,8 @@ class AgentChannel:
         """Make uploaded files content before the report that names them counts.
 
         A report whose bytes did not arrive whole is left out, and its files are asked for again.
+        What this agent was not given, or has reported before, is not touched: the report alone says
+        enough to refuse it, or to answer it once more.
         """
         blobs = self._master.blobs
         good = []
@@ -142,6 +147,8 @@ class AgentChannel:
             streams = [(0, report.stdout), (1, report.stderr)]
             wanted = [(n, stream.sha256, stream.size) for n, stream in streams if stream.sha256]
             wanted += [(file.n, file.sha256, file.size) for file in report.files]
+            if wanted and not self._may_send(request.incarnation, report.ticket):
+                wanted = []
             landed = [
                 blobs.land(report.ticket, n, sha256=sha256, size=size) for n, sha256, size in wanted
             ]
@@ -168,12 +175,14 @@ class AgentChannel:
     ) -> int | None:
         """Keep a piece; minus the size where the part ends elsewhere, None for a foreign ticket."""
         blobs = self._master.blobs
-        if self._senders.get(ticket) != incarnation:
-            if not self._holds(incarnation, ticket):
-                return None
-            self._senders[ticket] = incarnation
+        if not self._may_send(incarnation, ticket):
+            return None
+        self._senders[ticket] = incarnation
         size = blobs.append(ticket, n, offset, body)
         return size if size is not None else -blobs.part_size(ticket, n)
+
+    def _may_send(self, incarnation: str, ticket: str) -> bool:
+        return self._senders.get(ticket) == incarnation or self._holds(incarnation, ticket)
 
     def _holds(self, incarnation: str, ticket: str) -> bool:
         """Say whether an attempt was given to this agent, and its report is still to come."""
@@ -186,8 +195,6 @@ class AgentChannel:
         """Pass on what a running task writes; nothing of it is kept, and nothing believed."""
         if len(body) > TAIL:
             return _refuse(413, f"more than {TAIL} bytes in one piece")
-        if offset < 0:
-            return _refuse(400, f"not understood: {offset} is no place in a stream")
         tails = self._master.exchanges.tails
         holder = Incarnation(incarnation)
         if not tails.follows(ticket, holder) and not await asyncio.to_thread(
@@ -204,6 +211,18 @@ class AgentChannel:
                 return Answer(200, file.read(CHUNK))
         except FileNotFoundError:
             return _refuse(404, "there is no such content")
+
+
+def _offset(query: str) -> int:
+    """Read where in a file a piece belongs.
+
+    Raises:
+        ValueError: It is no place in any file.
+    """
+    text = parse_qs(query).get("offset", ["0"])[0]
+    if not _OFFSET.fullmatch(text):
+        raise ValueError(f"{text[:20]} is no place in a stream")
+    return int(text)
 
 
 def _upload_again(reply: Reply, tickets: set[str]) -> Reply:
