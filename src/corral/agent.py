@@ -84,6 +84,7 @@ SETUP_TELL = (
 ROOM_BYTES = 64 << 20  # free space a work folder must have
 RING = 1024  # starts remembered on disk; more than can be untold (TELL_MANY + slots)
 RING_WIDTH = 64  # bytes for one ticket
+GENERATION_DIGITS = 9  # more links are not started
 GENERATION = 10**9  # exchange numbers of one link; the next link counts on above them
 CAS_MTIME_S = 946684800  # every shipped file is of 2000-01-01: any other time means it was altered
 TIDY_NS = 946684800 * 10**9  # ... and so is a slot's folder that no task has touched
@@ -187,6 +188,11 @@ def safe_name(name):
 def controls(text):
     """Say whether a text has control characters, which do things to terminals and line readers."""
     return any(letter < " " or "\x7f" <= letter <= "\x9f" for letter in text)
+
+
+def is_number(text):
+    """Say whether a text is a number that a header may say; `isdigit` alone takes ``²``, too."""
+    return text.isdecimal() and len(text) < 20
 
 
 def safe_path(path):
@@ -2119,7 +2125,7 @@ class SocketTransport:
             headers[name.strip().lower()] = value.strip()
         words = lines[0].split(" ")
         size = headers.get("content-length", "0")
-        if len(words) < 2 or not words[1].isdigit() or not size.isdigit():
+        if len(words) < 2 or not is_number(words[1]) or not is_number(size):
             return self._nonsense(wire)
         if "transfer-encoding" in headers or int(size) > self.BODY_BYTES:
             return self._nonsense(wire)
@@ -2253,10 +2259,13 @@ class Disk:
         """Count the links of this folder, so that the next one's numbers are above the last's."""
         path = os.path.join(self.folder, b"generation")
         try:
-            with open(path) as file:
-                generation = int(file.read()) + 1
+            with open(path, "rb") as file:
+                known = file.read(GENERATION_DIGITS)
+            generation = int(known) + 1
         except FileNotFoundError:
             generation = 1
+        except ValueError:  # torn by a crash: seconds since 1970 are above any count
+            generation = int(time.time())
         with open(path + b".new", "w") as file:
             file.write(str(generation))
         os.rename(path + b".new", path)
@@ -2281,13 +2290,12 @@ class Disk:
         return list(records.values())
 
     def _entry(self, line):
-        try:
-            return json.loads(line.decode())
-        except ValueError:  # torn by a full disk
-            return {}
+        """Give a line's record; nothing of one that a full disk or a crash tore."""
+        mark, _, text = line.partition(b" ")
+        return json.loads(text.decode()) if mark == b"%08x" % binascii.crc32(text) else {}
 
     def write_journal(self, records):
-        self._append("".join(dumps(record) + "\n" for record in records))
+        self._append(records)
 
     def strike(self, tickets, last):
         """Note that these are answered; ``last`` = nothing is left unanswered."""
@@ -2295,12 +2303,14 @@ class Disk:
             os.ftruncate(self.journal_file, 0)
             return
         try:
-            self._append(dumps({"answered": tickets}) + "\n")
+            self._append([{"answered": tickets}])
         except OSError as problem:  # they would be reported once more, which does no harm
             log("cannot note what is answered: %s" % problem)
 
-    def _append(self, text):
-        data = text.encode()
+    def _append(self, records):
+        """Add a line for each, led by the CRC-32 of what follows."""
+        texts = [dumps(record).encode() for record in records]
+        data = b"".join(b"%08x %s\n" % (binascii.crc32(text), text) for text in texts)
         if os.write(self.journal_file, data) < len(data):
             os.write(self.journal_file, b"\n")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -2309,7 +2319,7 @@ class Disk:
         """Give the tickets that the supervisor started last."""
         try:
             with open(os.path.join(self.folder, b"started"), "rb") as file:
-                return set(file.read().replace(b"\0", b" ").decode().split())
+                return set(file.read().replace(b"\0", b" ").decode("ascii", "replace").split())
         except FileNotFoundError:
             return set()
 
