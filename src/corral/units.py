@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from math import inf
 
 from corral.errors import UsageError
 
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+MOST = 1 << 62  # bytes; what a database can hold
 _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _PIECE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)")
 
@@ -19,7 +21,7 @@ def seconds(text: str) -> float:
     """
     cleaned = text.strip()
     found = _clock(cleaned) if ":" in cleaned else _pieces(cleaned)
-    if found is None or found <= 0 or found == float("inf"):
+    if found is None or found <= 0 or found == inf:
         raise UsageError(f"{text!r} is no time", hint="write 30s, 5m, 1h or 1h30m")
     return found
 
@@ -32,9 +34,10 @@ def size(text: str) -> int:
     """
     match = _PIECE.fullmatch(text.strip())
     unit = match[2].upper().removesuffix("IB").removesuffix("B") if match else ""
-    if match is None or unit not in _BYTES:
+    bytes_ = float(match[1]) * _BYTES[unit] if match and unit in _BYTES else inf
+    if bytes_ > MOST:
         raise UsageError(f"{text!r} is no size", hint="write 4096, 64K, 100M or 1G")
-    return int(float(match[1]) * _BYTES[unit])
+    return int(bytes_)
 
 
 def show_seconds(value: float) -> str:
@@ -69,7 +72,7 @@ def _clock(text: str) -> float | None:
         return None
     total = 0.0
     for field in fields:
-        total = total * 60 + int(field)
+        total = total * 60 + float(field)
     return total
 
 

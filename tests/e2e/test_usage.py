@@ -95,6 +95,14 @@ def test_without_a_run_every_verb_says_so(corral: Corral) -> None:
         assert "corral run COMMAND" in corral(verb, code=2).stderr
 
 
+def test_a_word_that_is_no_text_is_refused(corral: Corral) -> None:
+    for words in (("run", "--ssh", "ssh \udc80", "-w", "h1", "true"), ("status", "\udc80")):
+        said = corral(*words, code=2).stderr
+        assert said.startswith("corral: a word of the command line is not UTF-8: ")
+        assert "\\x80\n  try: " in said
+    assert not (corral.folder / ".corral").exists()
+
+
 def test_a_place_without_room_for_a_state_folder_is_named(corral: Corral) -> None:
     corral.write(".corral", "a file stands in its place")
     assert "no state folder" in corral("run", "echo", code=4).stderr

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from corral.model.host import HostSpec
 
 NAME = "hosts.toml"
+UNREADABLE = (OSError, ValueError, RuntimeError)  # a NUL in a path, the home of nobody
 
 
 class HostFlags(Frozen, frozen=True, kw_only=True):
@@ -113,11 +114,14 @@ class RealFiles:
     def read(self, path: str) -> str | None:
         try:
             return Path(path).expanduser().read_text(errors="replace")
-        except OSError:
+        except UNREADABLE:
             return None  # as ssh: a file that is not there says nothing
 
     def glob(self, pattern: str) -> list[str]:
-        return sorted(glob.glob(str(Path(pattern).expanduser())))  # noqa: PTH207  (absolute patterns)
+        try:
+            return sorted(glob.glob(str(Path(pattern).expanduser())))  # noqa: PTH207  (absolute patterns)
+        except UNREADABLE:
+            return []
 
 
 def _known(hostfile: str | None, aliases: Aliases) -> tuple[Inventory, tuple[Line, ...]]:

@@ -72,13 +72,13 @@ def check(ctx: click.Context, /, *, flags: HostFlags, as_json: bool) -> None:
     setup, and leaves nothing. Exit code 1: some cannot be used; 3: none can.
     """
     from corral.cli import hosttable
-    from corral.fleet.survey import survey
+    from corral.fleet.survey import Checked, survey
     from corral.store.folder import StateFolder
 
     specs = selected(flags) or (LOCAL_SPEC,)
     folder = StateFolder.find(output.here())
     owner = folder.owner if folder is not None else "check"
-    answers = survey(specs, "check", {"owner": owner})
+    answers = survey(specs, "check", {"owner": owner}, kind=Checked)
     if as_json:
         output.print_json({"hosts": [hosttable.plainly(answer) for answer in answers]})
     else:

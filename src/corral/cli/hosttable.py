@@ -6,20 +6,19 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
-import msgspec
 
 from corral.cli import output
 from corral.cli.hostnews import ANYONE, plain_reason
 from corral.cli.output import plain
 from corral.hosts import hostset
 from corral.model.base import Frozen
-from corral.protocol import Facts
 from corral.units import show_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from corral.fleet.survey import Answered
+    from corral.fleet.survey import Answered, Checked
+    from corral.protocol import Facts
 
 CLOCK_S = 2.0  # a clock that is off by more is named; the login itself may take a second
 LOW_DISK = 1 << 30  # bytes free; less is named
@@ -33,12 +32,12 @@ class Traits(Frozen, frozen=True, kw_only=True):
     low_disk: bool
 
 
-def show(answers: Sequence[Answered]) -> None:
+def show(answers: Sequence[Answered[Checked]]) -> None:
     """Print the table, then the hosts that cannot be used, each with its reason and way out."""
     alike: dict[Traits, list[tuple[str, Facts]]] = {}
     for answer in answers:
         if answer.said is not None:
-            facts = facts_of(answer)
+            facts = answer.said.facts
             alike.setdefault(traits(answer, facts), []).append((answer.spec.name, facts))
     if alike:
         usual = _usual(alike)
@@ -61,7 +60,7 @@ def tell(names: str, text: str) -> None:
         click.echo(f"  try: {plain(hint)}")
 
 
-def failures(answers: Sequence[Answered]) -> list[tuple[str, str]]:
+def failures(answers: Sequence[Answered[Any]]) -> list[tuple[str, str]]:
     """Give the hosts that could not be asked, those with the same reason together."""
     return together(
         (
@@ -85,22 +84,17 @@ def together(said: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(names, text.replace(ANYONE, names)) for names, text in found]
 
 
-def plainly(answer: Answered) -> dict[str, Any]:
+def plainly(answer: Answered[Checked]) -> dict[str, Any]:
     """Give an answer for ``--json``."""
     found: dict[str, Any] = {"host": answer.spec.name, "seconds": round(answer.took_s, 3)}
     if answer.error is not None:
         return found | {"error": answer.error.message, "hint": answer.error.hint}
-    facts = facts_of(answer)
+    assert answer.said is not None
+    facts = answer.said.facts
     return found | {"facts": facts, "clock_off_s": round(_off(answer, facts), 3)}
 
 
-def facts_of(answer: Answered) -> Facts:
-    """Read what the host said of itself."""
-    assert answer.said is not None
-    return msgspec.convert(answer.said.get("facts"), type=Facts)
-
-
-def traits(answer: Answered, facts: Facts) -> Traits:
+def traits(answer: Answered[Checked], facts: Facts) -> Traits:
     """Say what a host is to be compared by."""
     off = _off(answer, facts)
     return Traits(
@@ -116,7 +110,7 @@ def traits(answer: Answered, facts: Facts) -> Traits:
     )
 
 
-def _off(answer: Answered, facts: Facts) -> float:
+def _off(answer: Answered[Checked], facts: Facts) -> float:
     """Say by how many seconds a host's clock is ahead; the way back is not told from it."""
     return facts.time - answer.at
 

@@ -100,6 +100,7 @@ def main() -> None:
     """Run the command line and exit; the only place where an error becomes words."""
     logging.getLogger("corral").addHandler(logging.NullHandler())  # logs go to files, not here
     try:
+        _check_words(sys.argv[1:])
         code = cli.main(standalone_mode=False)
     except click.exceptions.Exit as ended:
         code = ended.exit_code
@@ -119,6 +120,19 @@ def main() -> None:
         code = 130
     _flush()
     os._exit(code if isinstance(code, int) else 0)  # all is closed: spare Python's long farewell
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse bytes that are no text, which nothing could keep, send or show."""
+    if not all(map(_is_text, words)):
+        from corral.work import axes
+
+        for word in words:
+            axes.check_text(word, "a word of the command line")
+
+
+def _is_text(word: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in word)
 
 
 def _as_usage(error: click.ClickException) -> UsageError:

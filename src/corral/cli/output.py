@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from corral.store.base import Reader
 
 STATES = frozenset({*TASK_STATES, "all"})
+NUMBER_DIGITS = 18
 VERSION = 1  # of the JSON that every verb prints
 _CONTROL = {code: "�" for code in (*range(32), 127, *range(128, 160)) if code not in (9,)}
 
@@ -151,9 +152,18 @@ def _cell(value: object) -> str:
     return shorten(plain(str(value)), 100)
 
 
+def is_number(text: str) -> bool:
+    """Say whether a word is the number of a run or a task that a database can hold."""
+    return text.isascii() and text.isdigit() and len(text) <= NUMBER_DIGITS
+
+
 def run_then_tasks(run: str, which: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """Read ``[RUN] [TASKS]``: a first word that can only mean tasks is of the last run."""
-    if run != "last" and not which and (run.isdigit() or "," in run or "=" in run or run in STATES):
+    if (
+        run != "last"
+        and not which
+        and (is_number(run) or "," in run or "=" in run or run in STATES)
+    ):
         return "last", (run,)
     return run, which
 
@@ -164,7 +174,7 @@ def run_and_task(words: tuple[str, ...]) -> tuple[str, int]:
     Raises:
         UsageError: There is no task number.
     """
-    if len(words) in (1, 2) and words[-1].isdigit():
+    if len(words) in (1, 2) and is_number(words[-1]):
         return (words[0] if len(words) == 2 else "last"), int(words[-1])
     raise UsageError("which task?", hint="corral show 7, or corral show RUN 7")
 
@@ -177,10 +187,10 @@ def run_maybe_task(reader: Reader, words: tuple[str, ...]) -> tuple[Run, int | N
     """
     if not words:
         return queries.find_run(reader, "last"), None
-    if len(words) == 1 and words[0].isdigit():
+    if len(words) == 1 and is_number(words[0]):
         return queries.find_run(reader, "last"), int(words[0])
     if len(words) == 1:
         return queries.find_run(reader, words[0]), None
-    if len(words) == 2 and words[1].isdigit():
+    if len(words) == 2 and is_number(words[1]):
         return queries.find_run(reader, words[0]), int(words[1])
     raise UsageError("which task?", hint="corral why 7, or corral why RUN 7")

@@ -31,6 +31,12 @@ class Remains(Frozen, frozen=True, kw_only=True):
     unclean: tuple[int, ...] = ()  # pids that could not be killed
 
 
+class Found(Frozen, frozen=True, kw_only=True):
+    """What a host says to ``reap``."""
+
+    agents: tuple[Remains, ...]
+
+
 @output.verb("reap")
 @hosts_options
 @click.option("--owner", metavar="ID", help="Of this state folder; else the one here, if any.")
@@ -60,7 +66,7 @@ def command(
 
     owner = _owner(owner, every_owner=every_owner)
     specs = selected(flags) or (LOCAL_SPEC,)
-    answers = survey(specs, "reap", {"owner": owner, "kill": False})
+    answers = survey(specs, "reap", {"owner": owner, "kill": False}, kind=Found)
     found = _remains(answers)
     if not as_json:
         _show(found, answers)
@@ -70,7 +76,7 @@ def command(
     if kill:
         having = {name for name, _ in found}
         again = [spec for spec in specs if spec.name in having]
-        found = _remains(survey(again, "reap", {"owner": owner, "kill": True}))
+        found = _remains(survey(again, "reap", {"owner": owner, "kill": True}, kind=Found))
     if as_json:
         remains = [{"host": name, "agent": one} for name, one in found]
         output.print_json({"found": remains, "ended": kill})
@@ -91,18 +97,16 @@ def _owner(owner: str | None, *, every_owner: bool) -> str | None:
     return None if folder is None else folder.owner
 
 
-def _remains(answers: Sequence[Answered]) -> list[tuple[str, Remains]]:
-    import msgspec
-
+def _remains(answers: Sequence[Answered[Found]]) -> list[tuple[str, Remains]]:
     return [
         (answer.spec.name, remains)
         for answer in answers
         if answer.said is not None
-        for remains in msgspec.convert(answer.said.get("agents"), type=tuple[Remains, ...])
+        for remains in answer.said.agents
     ]
 
 
-def _show(found: Sequence[tuple[str, Remains]], answers: Sequence[Answered]) -> None:
+def _show(found: Sequence[tuple[str, Remains]], answers: Sequence[Answered[Found]]) -> None:
     if found:
         output.print_table(
             ("host", "owner", "agent", "state", "processes", "folder"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from corral.cli.output import NUMBER_DIGITS, is_number
 from corral.engine import queries
 from corral.errors import NotFoundError, UsageError
 from corral.model.run import TASK_STATES
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     Test = Callable[[Task], bool]
 
-_NUMBERS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+_NUMBER = rf"\d{{1,{NUMBER_DIGITS}}}"
+_NUMBERS = re.compile(rf"{_NUMBER}(-{_NUMBER})?(,{_NUMBER}(-{_NUMBER})?)*", re.ASCII)
 
 
 def select(reader: Reader, run: Run, texts: Sequence[str]) -> list[Task]:
@@ -30,7 +32,7 @@ def select(reader: Reader, run: Run, texts: Sequence[str]) -> list[Task]:
     """
     names = queries.generation(reader, run).names
     tests = [_test(text, run, names) for text in texts]
-    single = [int(text) for text in texts if text.isdigit()]
+    single = [int(text) for text in texts if is_number(text)]
     if len(texts) == 1 and single:
         return [queries.task(reader, run, single[0])]
     return [task for task in queries.tasks(reader, run) if all(test(task) for test in tests)]

@@ -13,7 +13,7 @@ from corral.cli.hostflags import HostFlags, hosts_options, selected
 from corral.cli.hostnews import ANYONE, plain_reason
 from corral.cli.output import plain, talk
 from corral.errors import NoHostError
-from corral.fleet.survey import survey
+from corral.fleet.survey import Checked, survey
 from corral.hosts import hostset
 from corral.model.host import LOCAL_SPEC
 from corral.units import show_seconds, show_size
@@ -65,7 +65,7 @@ def command(
         words = TRIVIAL
     job = runs.read_job(words, RealFolder(here), given | {"limit": 1})
     text = preview.first_command(job.asked.name, job.parsed.command)
-    answers = survey(specs, "check", {"owner": "test"})
+    answers = survey(specs, "check", {"owner": "test"}, kind=Checked)
     usable = [answer.spec for answer in answers if answer.error is None]
     if not as_json:
         hosttable.show(answers)
@@ -131,7 +131,7 @@ def _quoted(line: str | None) -> str:
     return "nothing" if line is None else repr(output.shorten(plain(line), SHOWN))
 
 
-def _plainly(answers: Sequence[Answered], tried: Sequence[Tried]) -> list[dict[str, Any]]:
+def _plainly(answers: Sequence[Answered[Checked]], tried: Sequence[Tried]) -> list[dict[str, Any]]:
     by_host = {one.host: one for one in tried}
     return [
         hosttable.plainly(answer)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
+
+T = TypeVar("T")
 
 
 class LaunchError(CorralError):
@@ -49,6 +51,28 @@ class AgentStart(Frozen, frozen=True, kw_only=True):
     setup: str = ""  # shell lines whose environment the tasks get
     collect: bool = False  # a second life of a dead incarnation: hand in its spool and go
     linger_s: float = 60.0  # so long it waits for a master when nothing runs
+
+
+class Joined(Frozen, frozen=True, kw_only=True):
+    """What the agent's program says once an agent is there."""
+
+    folder: str  # the agent's, on its host
+    collects: bool = False  # it died; this is its second life
+
+
+def understood(said: Mapping[str, Any], kind: type[T], *, host: str) -> T:
+    """Read what the agent's program says on a host.
+
+    Raises:
+        LaunchError: It is no such answer.
+    """
+    try:
+        return msgspec.convert(said, type=kind)
+    except msgspec.ValidationError as error:
+        raise LaunchError(
+            f"{host}: its agent's answer is not understood: {error}",
+            hint=f"corral hosts check -w {host}",
+        ) from error
 
 
 class Doors(NamedTuple):

@@ -294,7 +294,7 @@ def _decode(text: bytes) -> dict[str, Any]:
     """Read the answer; one that is no JSON object is shown as the error it is."""
     try:
         said = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     if isinstance(said, dict):
         return said

@@ -20,7 +20,7 @@ import msgspec
 from corral.agent import LEFT
 from corral.failpoint import around
 from corral.fleet import bootstrap, diagnosis
-from corral.fleet.base import AgentStart, LaunchError
+from corral.fleet.base import AgentStart, Joined, LaunchError, understood
 from corral.fleet.bootstrap import Payload
 from corral.fleet.relay import Login
 
@@ -52,9 +52,9 @@ STDERR = 16384  # bytes kept of what ssh says
 class SshChannel:
     """See `corral.fleet.base.Channel`."""
 
-    def __init__(self, process: _Process, login: Login, said: Mapping[str, Any]) -> None:
-        self.folder = str(said["folder"])
-        self.collects = bool(said.get("collects"))
+    def __init__(self, process: _Process, login: Login, said: Joined) -> None:
+        self.folder = said.folder
+        self.collects = said.collects
         self._process = process
         self._login = login
 
@@ -98,8 +98,9 @@ class SshLauncher:
             said = await self._answer(process, login)
             if said.get("gone"):
                 return None
+            joined = understood(said, Joined, host=self._spec.name)
             process.keep()
-            return SshChannel(process, login, said)
+            return SshChannel(process, login, joined)
 
     @contextlib.asynccontextmanager
     async def _login(

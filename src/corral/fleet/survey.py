@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from corral import ids
-from corral.fleet.base import Doors, LaunchError
+from corral.fleet.base import Doors, LaunchError, understood
 from corral.fleet.gate import Gates
 from corral.fleet.local import LocalLauncher
 from corral.fleet.ssh import SshLauncher
+from corral.model.base import Frozen
+from corral.protocol import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from corral.fleet.base import Launcher
     from corral.model.host import HostSpec
 
 
-class Answered(NamedTuple):
+T = TypeVar("T")
+
+
+class Checked(Frozen, frozen=True, kw_only=True):
+    """What a host says to ``check``."""
+
+    facts: Facts
+
+
+class Answered(NamedTuple, Generic[T]):
     """What a host said, or why it could not be asked."""
 
     spec: HostSpec
-    said: dict[str, Any] | None
+    said: T | None
     error: LaunchError | None
     at: float  # wall clock of this machine when the answer came, seconds since 1970
     took_s: float  # the login included
@@ -33,26 +44,22 @@ def survey(
     specs: Sequence[HostSpec],
     verb: str,
     words: Mapping[str, Any],
-    *,
-    heard: Callable[[Answered], None] | None = None,
-) -> list[Answered]:
-    """Have the agent's program do ``verb`` on every host; gives the answers in the hosts' order.
-
-    ``heard`` is called with each answer as it comes.
-    """
-    return asyncio.run(_survey(specs, verb, words, heard))
+    kind: type[T],
+) -> list[Answered[T]]:
+    """Have the agent's program do ``verb`` on every host; gives the answers in the hosts' order."""
+    return asyncio.run(_survey(specs, verb, words, kind))
 
 
 async def _survey(
     specs: Sequence[HostSpec],
     verb: str,
     words: Mapping[str, Any],
-    heard: Callable[[Answered], None] | None,
-) -> list[Answered]:
+    kind: type[T],
+) -> list[Answered[T]]:
     gates = Gates()
     async with asyncio.TaskGroup() as group:
         asked = [
-            group.create_task(_ask(spec, verb, words, gates, heard), name=f"ask {spec.name}")
+            group.create_task(_ask(spec, verb, words, gates, kind), name=f"ask {spec.name}")
             for spec in specs
         ]
     return [task.result() for task in asked]
@@ -63,8 +70,8 @@ async def _ask(
     verb: str,
     words: Mapping[str, Any],
     gates: Gates,
-    heard: Callable[[Answered], None] | None,
-) -> Answered:
+    kind: type[T],
+) -> Answered[T]:
     began = time.monotonic()
     said, error = None, None
     own = {
@@ -74,15 +81,13 @@ async def _ask(
         "setup": spec.setup,
     }
     try:
-        said = await _launcher(spec, gates).ask(verb, own | dict(words))
+        answer = await _launcher(spec, gates).ask(verb, own | dict(words))
+        said = understood(answer, kind, host=spec.name)
     except LaunchError as problem:
         error = problem
-    answer = Answered(
+    return Answered(
         spec=spec, said=said, error=error, at=time.time(), took_s=time.monotonic() - began
     )
-    if heard is not None:
-        heard(answer)
-    return answer
 
 
 def _launcher(spec: HostSpec, gates: Gates) -> Launcher:

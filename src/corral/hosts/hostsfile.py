@@ -15,11 +15,11 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import tomllib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from corral import toml
 from corral.errors import UsageError
 from corral.hosts import hostset, name, places, sshconfig
 from corral.hosts.hostset import Expander
@@ -41,8 +41,8 @@ def load(text: str, *, path: str, aliases: Aliases = no_aliases) -> Inventory:
             one, each with its line and column.
     """
     try:
-        found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        found = toml.loads(text)
+    except toml.TOMLDecodeError as error:
         raise UsageError(f"{path}: {error}", hint="TOML is described at toml.io") from error
     problems = [*_problems(found), *_bad_texts(found)]
     if problems:

@@ -66,11 +66,14 @@ def names(path: str | None, files: Files) -> tuple[str, ...]:
 
     Patterns, negations and what is no host's name are left out.
     """
-    found = _names(path, files, DEEPEST) if path is not None else iter(())
+    found = _names(path, files, DEEPEST, set()) if path is not None else iter(())
     return tuple(dict.fromkeys(found))
 
 
-def _names(path: str, files: Files, depth: int) -> Iterator[str]:
+def _names(path: str, files: Files, depth: int, seen: set[str]) -> Iterator[str]:
+    if path in seen:
+        return  # files that include one another would be read without end
+    seen.add(path)
     text = files.read(path)
     for line in (text or "").splitlines():
         match = _LINE.fullmatch(line)
@@ -82,7 +85,7 @@ def _names(path: str, files: Files, depth: int) -> Iterator[str]:
         elif keyword == "include" and depth:
             for pattern in words:
                 for included in files.glob(_from_home(pattern)):
-                    yield from _names(included, files, depth - 1)
+                    yield from _names(included, files, depth - 1, seen)
 
 
 def _words(text: str) -> list[str]:

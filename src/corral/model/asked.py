@@ -9,7 +9,8 @@ import msgspec
 from corral.model.base import Frozen
 from corral.model.run import Submission
 
-Offset = Annotated[int, msgspec.Meta(ge=0)]  # bytes
+Offset = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]  # bytes
+Row = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 Offsets = tuple[Offset | None, Offset | None]  # in stdout and stderr; None: not that one
 
 
@@ -23,7 +24,7 @@ class Submit(Frozen, frozen=True, kw_only=True):
 class Change(Frozen, frozen=True, kw_only=True):
     """The tasks that a verb is about, by row; None = the whole run."""
 
-    tasks: list[int] | None = None
+    tasks: list[Row] | None = None
 
 
 class Serve(Frozen, frozen=True, kw_only=True):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol
 
 from corral.errors import CorralError, UsageError
 from corral.model.base import Frozen
-from corral.results import program, values
+from corral.results import pattern, program, values
 from corral.results.content import STDOUT, Content
 from corral.results.paths import matches
 from corral.results.source import CHUNK
@@ -202,16 +202,9 @@ def _valued(text: str, of: str, name: str, sign: str, value: str) -> Check | Non
             return Check(text=text, kind="json", of=of, keys=keys) if keys else None
 
 
-def _compile(text: str, pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern, re.MULTILINE)
-    except re.error as error:
-        raise UsageError(
-            f"--check {text}: is no regular expression: {error}",
-            hint="a dot or a bracket that is meant as itself has a backslash before it",
-            text=pattern,
-            column=1 + (error.pos or 0),
-        ) from error
+def _compile(text: str, expression: str) -> re.Pattern[str]:
+    hint = "a dot or a bracket that is meant as itself has a backslash before it"
+    return pattern.compiled(expression, f"--check {text}", hint=hint)
 
 
 # ------------------------------------------------------------------- looking

@@ -94,7 +94,7 @@ def _load(path: Path) -> dict[str, Record]:
             for line in file:
                 try:
                     record = decoder.decode(line)
-                except msgspec.DecodeError:
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                     continue  # blank, or torn by a crash: the file it meant never came
                 if is_safe(record.path):
                     found[record.path] = record

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from corral.errors import UsageError
+from corral.results import pattern
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,6 +25,9 @@ Values = dict[str, str]  # by name, in the order in which they were written
 FORMS = ("kv", "json", "csv", "number")
 LIMIT = 16 << 20  # bytes of a result that are looked at; of a longer one the end
 LONE = "value"  # the name of a value that has none
+DEEPEST = (
+    64  # objects inside one another of which each value is one; a deeper one is a value itself
+)
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _LONE_NUMBER = re.compile(
@@ -69,22 +73,24 @@ def from_json(text: str) -> list[Values]:
     """Read an object, a list of objects, an object a line, or a lone value."""
     whole = _decoded(text)
     if whole is not None:
-        return _rows_of(whole)
+        return _rows_in(whole)
     rows: list[Values] = []
     for line in text.splitlines():
         if line.lstrip().startswith("{") and (found := _decoded(line)) is not None:
-            rows += _rows_of(found)  # other lines are talk between the values
+            rows += _rows_in(found)  # other lines are talk between the values
     return rows
 
 
 def documents(text: str) -> list[object] | None:
     """Read one document of JSON, or one a line; None if it is neither."""
     whole = _decoded(text)
-    if whole is not None:
-        return [msgspec.json.decode(whole)]
-    lines = [_decoded(line) for line in text.splitlines() if line.strip()]
-    found: list[object] = [msgspec.json.decode(line) for line in lines if line is not None]
-    return found if found and len(found) == len(lines) else None
+    texts = [text] if whole is not None else [line for line in text.splitlines() if line.strip()]
+    lines = [line for one in texts if (line := _decoded(one)) is not None]
+    try:
+        found: list[object] = [msgspec.json.decode(line) for line in lines]
+    except (msgspec.DecodeError, RecursionError):  # half a character in a text, say
+        return None
+    return found if found and len(found) == len(texts) else None
 
 
 def from_csv(text: str) -> list[Values]:
@@ -93,6 +99,7 @@ def from_csv(text: str) -> list[Values]:
     if len(lines) < 2:
         return []
     delimiter = max(_DELIMITERS, key=lines[0].count)
+    csv.field_size_limit(LIMIT)
     rows = list(csv.reader(lines, delimiter=delimiter))
     header = [name.strip() for name in rows[0]]
     if len(set(header)) != len(header) or not all(header):
@@ -138,24 +145,17 @@ def _surely_csv(text: str) -> list[Values]:
 
 
 def _by_pattern(form: str) -> Callable[[bytes], list[Values]]:
-    try:
-        pattern = re.compile(form, re.MULTILINE)
-    except re.error as error:
-        raise UsageError(
-            f"table={form}: is no regular expression: {error}",
-            hint=f"one of {', '.join(FORMS)}, or a pattern such as E=(?P<E>\\S+)",
-            text=form,
-            column=1 + (error.pos or 0),
-        ) from error
-    if not pattern.groupindex:
+    hint = f"one of {', '.join(FORMS)}, or a pattern such as E=(?P<E>\\S+)"
+    compiled = pattern.compiled(form, f"table={form}", hint=hint)
+    if not compiled.groupindex:
         raise UsageError(
             f"table={form}: is no form of values, and as a pattern it has no named groups",
-            hint=f"one of {', '.join(FORMS)}, or a pattern such as E=(?P<E>\\S+)",
+            hint=hint,
         )
 
     def parse(data: bytes) -> list[Values]:
         found: Values = {}
-        for match in pattern.finditer(_text(data)):
+        for match in compiled.finditer(_text(data)):
             found |= {name: value for name, value in match.groupdict().items() if value is not None}
         return [found] if found else []
 
@@ -166,38 +166,48 @@ def _decoded(text: str) -> msgspec.Raw | None:
     """Read JSON; None if it is none. NaN and Infinity, as many programs write them, are texts."""
     try:
         return msgspec.json.decode(text, type=msgspec.Raw)
+    except RecursionError:
+        return None
     except (msgspec.DecodeError, UnicodeError):
         if "NaN" not in text and "Infinity" not in text:
             return None
     try:
         found = json.loads(text, parse_float=_as_it_is, parse_int=_as_it_is, parse_constant=str)
+        return msgspec.Raw(msgspec.json.encode(found))
     except (ValueError, RecursionError):
         return None
-    return msgspec.Raw(msgspec.json.encode(found))
 
 
 def _as_it_is(digits: str) -> msgspec.Raw:
     return msgspec.Raw(digits.encode())
 
 
+def _rows_in(raw: msgspec.Raw) -> list[Values]:
+    """Read its rows; none of what has half a character in a text, or lists in lists without end."""
+    try:
+        return _rows_of(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return []
+
+
 def _rows_of(raw: msgspec.Raw) -> list[Values]:
     data = bytes(raw).strip()
     if data.startswith(b"{"):
-        return [_flat(raw, "")]
+        return [_flat(raw)]
     if data.startswith(b"["):
         items = msgspec.json.decode(raw, type=list[msgspec.Raw])
         if items and all(bytes(item).startswith(b"{") for item in items):
-            return [_flat(item, "") for item in items]
+            return [_flat(item) for item in items]
     value = _value(raw)
     return [] if value is None else [{LONE: value}]
 
 
-def _flat(raw: msgspec.Raw, prefix: str) -> Values:
+def _flat(raw: msgspec.Raw, prefix: str = "", depth: int = 1) -> Values:
     """Read an object; what is inside another one is called ``outer.inner``."""
     found: Values = {}
     for name, item in msgspec.json.decode(raw, type=dict[str, msgspec.Raw]).items():
-        if bytes(item).startswith(b"{"):
-            found |= _flat(item, f"{prefix}{name}.")
+        if bytes(item).startswith(b"{") and depth < DEEPEST:
+            found |= _flat(item, f"{prefix}{name}.", depth + 1)
         elif (value := _value(item)) is not None:
             found[prefix + name] = value
     return found

@@ -33,7 +33,6 @@ LAST_WORDS_S = 0.01  # answers that are on their way get out before the connecti
 
 def routes(master: Master) -> Starlette:
     """List the doors for users; all of them need the user's token (`App`)."""
-    import msgspec
     from starlette.applications import Starlette
     from starlette.routing import Route
 
@@ -44,15 +43,11 @@ def routes(master: Master) -> Starlette:
         routes=[
             Route("/api/v1/runs", rest.submit, methods=["POST"]),
             Route("/api/v1/follow", rest.follow, methods=["POST"]),
-            Route("/api/v1/runs/{run:int}/serve", rest.serve_run, methods=["POST"]),
-            Route("/api/v1/runs/{run:int}/collect", rest.collect, methods=["POST"]),
-            Route("/api/v1/runs/{run:int}/{verb}", rest.change, methods=["POST"]),
+            Route("/api/v1/runs/{run}/serve", rest.serve_run, methods=["POST"]),
+            Route("/api/v1/runs/{run}/collect", rest.collect, methods=["POST"]),
+            Route("/api/v1/runs/{run}/{verb}", rest.change, methods=["POST"]),
         ],
-        exception_handlers={
-            CorralError: rest.problem,
-            msgspec.ValidationError: rest.problem,
-            msgspec.DecodeError: rest.problem,
-        },
+        exception_handlers={CorralError: rest.problem},
     )
     app.state.master = master
     return app

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from starlette.responses import Response
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from corral.master.master import Master
 
+T = TypeVar("T")
+RUN_DIGITS = 18  # what a database can hold
+
 
 def master_of(request: Request) -> Master:
     """Give the master that the application serves."""
@@ -26,7 +29,7 @@ def master_of(request: Request) -> Master:
 
 async def submit(request: Request) -> Response:
     """Take in a command."""
-    asked = msgspec.json.decode(await request.body(), type=Submit)
+    asked = await _asked(request, Submit)
     return _json(await master_of(request).submit(asked.submission, asked.environment))
 
 
@@ -35,14 +38,14 @@ async def change(request: Request) -> Response:
     verb = request.path_params["verb"]
     if verb not in (*RUN_VERBS, *TASK_VERBS):
         raise NotFoundError(f"there is no verb {verb}")
-    asked = msgspec.json.decode(await request.body(), type=Change)
+    asked = await _asked(request, Change)
     tasks = None if asked.tasks is None else [TaskId(task) for task in asked.tasks]
     return _json(await master_of(request).change(verb, _run(request), tasks))
 
 
 async def serve_run(request: Request) -> Response:
     """See to it that a run has agents, with the caller's environment for local tasks."""
-    asked = msgspec.json.decode(await request.body(), type=Serve)
+    asked = await _asked(request, Serve)
     await master_of(request).serve_run(_run(request), asked.environment)
     return _json({})
 
@@ -55,15 +58,13 @@ async def collect(request: Request) -> Response:
 
 async def follow(request: Request) -> Response:
     """Read on in what a running attempt writes; answered when there is more, or after a while."""
-    asked = msgspec.json.decode(await request.body(), type=Follow)
+    asked = await _asked(request, Follow)
     return _json(await master_of(request).follow(asked))
 
 
 async def problem(request: Request, error: Exception) -> Response:
     """Turn an error into the one shape that all errors have."""
     del request
-    if isinstance(error, msgspec.ValidationError | msgspec.DecodeError):
-        error = UsageError(f"not understood: {error}")
     assert isinstance(error, CorralError)
     status = (
         404
@@ -78,8 +79,18 @@ async def problem(request: Request, error: Exception) -> Response:
     return _json(said, status=status)
 
 
+async def _asked(request: Request, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await request.body(), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"not understood: {error}") from error
+
+
 def _run(request: Request) -> RunId:
-    return RunId(int(request.path_params["run"]))
+    text = request.path_params["run"]
+    if not (text.isascii() and text.isdigit() and len(text) <= RUN_DIGITS):
+        raise NotFoundError(f"there is no run {text[:RUN_DIGITS]}")
+    return RunId(int(text))
 
 
 def _json(value: object, *, status: int = 200) -> Response:

@@ -102,7 +102,7 @@ def check_text(text: str, what: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        shown = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        shown = text.encode("utf-8", "backslashreplace").decode().replace("\\udc", "\\x")
         raise UsageError(f"{what} is not UTF-8: {shown}", hint="write it in UTF-8") from error
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NAME = "command"  # of the axis
 MOST = 1_000_000  # lines that --axes makes of a list: these are written out
+MOST_TIMES = 1_000_000_000  # of one line
 _COUNTED = re.compile(r"\s*(\d+)\s*[x×]\s+(.*)")
 
 
@@ -37,11 +38,15 @@ def read(path: str, folder: Folder, notes: list[str], *, counts: bool) -> Listed
     lines: list[str] = []
     times: list[int] = []
     left_out = 0
-    for line in axes.read_text(path, folder).split("\n"):
+    for number, line in enumerate(axes.read_text(path, folder).split("\n"), 1):
         count, text = _counted(line.removesuffix("\r")) if counts else (1, line.removesuffix("\r"))
+        if count > MOST_TIMES:
+            raise UsageError(
+                f"{path}:{number}: more than {MOST_TIMES} times", hint="write 10x ./sim"
+            )
         if text.strip() and not text.lstrip().startswith("#") and count:
             lines.append(text)
-            times.append(count)
+            times.append(int(count))
         elif text.strip():
             left_out += 1
     if not lines:
@@ -58,10 +63,10 @@ def read(path: str, folder: Folder, notes: list[str], *, counts: bool) -> Listed
     )
 
 
-def _counted(line: str) -> tuple[int, str]:
+def _counted(line: str) -> tuple[float, str]:
     """Read ``10x ./sim --fast``; a line without a number stands once."""
     match = _COUNTED.fullmatch(line)
-    return (int(match[1]), match[2]) if match else (1, line)
+    return (float(match[1]), match[2]) if match else (1, line)
 
 
 def expanded(path: str, axis: Listed, understand: Callable[[str], Command]) -> Listed:

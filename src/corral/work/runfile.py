@@ -8,11 +8,11 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import tomllib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from corral import toml
 from corral.errors import UsageError
 from corral.model.base import Frozen
 from corral.model.command import Choice
@@ -457,7 +457,7 @@ def is_variable(name: str) -> bool:
 
 def _exit_problem(code: str, meaning: object) -> Problem | None:
     path = ("exit_codes", code)
-    if not code.isascii() or not code.isdigit() or not 1 <= int(code) <= 255:
+    if not re.fullmatch(r"0*[0-9]{1,3}", code) or not 1 <= int(code[-3:]) <= 255:
         return Problem(path, f"{code!r} is no exit code of a failure", "a whole number, 1 to 255")
     if meaning in EXIT_MEANINGS:
         return None
@@ -576,8 +576,8 @@ def _toml_of(text: str, path: str) -> dict[str, Any]:
     rest, last = text, 0
     while True:
         try:
-            found = tomllib.loads(rest)
-        except tomllib.TOMLDecodeError as error:
+            found = toml.loads(rest)
+        except toml.TOMLDecodeError as error:
             line, column, what = _syntax(str(error), rest)
             if line > last and len(shown) < MOST_SYNTAX_ERRORS:
                 shown.append(_at(text, path, line, column, 1, what, "here"))

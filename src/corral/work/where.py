@@ -147,7 +147,7 @@ class Where:
             case int() | float():
                 # as it was typed: 0.1 is a tenth
                 typed = ast.get_source_segment(self.text.strip(), node) or ""
-                number = Decimal(typed) if _is_decimal(typed) else Decimal(str(node.value))
+                number = Decimal(typed) if _is_decimal(typed) else Decimal(node.value)
                 return lambda _: number
             case str() as text:
                 return lambda _: text
