@@ -1286,7 +1286,7 @@ class Part:
 
     def _variables(self, given, config):
         env = given.get("env")
-        variables = dict(config.environment) if env is None else _encoded(env)
+        variables = dict(config.environment if env is None else _pairs(binascii.a2b_base64(env)))
         variables.update(_encoded(given.get("add") or {}))
         ours = {b"CORRAL_" + name.encode() for name in self.OURS}
         ours.update(_variable(name) for name in self.needs)
@@ -3678,9 +3678,13 @@ def own_environment():
     return _environment(_read_proc(os.getpid(), "environ")) or dict(os.environb)
 
 
+def _pairs(data):
+    return dict(pair.partition(b"=")[::2] for pair in data.split(b"\0") if b"=" in pair)
+
+
 def _environment(data):
     """Read what the kernel or ``env -0`` shows of an environment."""
-    environment = dict(pair.partition(b"=")[::2] for pair in data.split(b"\0") if b"=" in pair)
+    environment = _pairs(data)
     for name in (b"PWD", b"OLDPWD", b"SHLVL", b"_"):  # of the shell that started us
         environment.pop(name, None)
     return environment

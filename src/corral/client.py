@@ -6,13 +6,13 @@ What changes goes to the living master; if there is none, the lock is taken, wri
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from corral import environment
 from corral.engine import control, queries
 from corral.engine.control import Changed
 from corral.errors import CorralError, MasterError, NotFoundError
@@ -72,7 +72,7 @@ class Client:
 
     def submit(self, submission: Submission) -> Submitted:
         """Hand a command to the living master."""
-        asked = Submit(submission=submission, environment=dict(os.environ))
+        asked = Submit(submission=submission, environment=environment.own())
         return self._ask("runs", asked, Submitted)
 
     def change(self, verb: str, run: RunId, tasks: Sequence[TaskId] | None = None) -> Changed:
@@ -103,7 +103,7 @@ class Client:
 
     def serve_run(self, run: RunId) -> None:
         """Have the living master see to it that the run has agents."""
-        self._ask(f"runs/{run}/serve", Serve(environment=dict(os.environ)), dict)
+        self._ask(f"runs/{run}/serve", Serve(environment=environment.own()), dict)
 
     def collect(self, run: RunId) -> bool:
         """Have the living master bring the results folder up to date; False if there is none."""

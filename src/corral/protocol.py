@@ -144,7 +144,9 @@ class RunPart(Message, frozen=True, kw_only=True):
     task_count: int = 0
     shell: str = "/bin/sh"
     dir: str | None = None  # run there instead of in a folder of the task's own (--here)
-    env: dict[str, str] | None = None  # the whole environment to start from; None = the agent's own
+    env: bytes | None = None
+    """The whole environment to start from, as ``env -0`` writes it (base64 in JSON); None = the agent's
+    own."""
     add: dict[str, str] = {}  # on top of it
     inputs: tuple[Input, ...] = ()
     timeout_s: float | None = None

@@ -91,7 +91,8 @@ def test_environment_of_a_task(bed: Bed) -> None:
 def test_whole_environment_given(bed: Bed) -> None:
     bed.start(env={"PATH": os.environ["PATH"], "INHERITED": "x"})
     env = {"ONLY": "this", "OMP_NUM_THREADS": "5", "CORRAL_TASK": "forged", "CORRAL_PARAM_OLD": "x"}
-    [report] = bed.run(lease(7, "/usr/bin/env"), env=env)
+    given = b"".join(f"{name}={value}\0".encode() for name, value in env.items())
+    [report] = bed.run(lease(7, "/usr/bin/env"), env=given)
     seen = dict(line.split("=", 1) for line in report.stdout.inline.decode().splitlines())
     assert seen["ONLY"] == "this"
     assert seen["OMP_NUM_THREADS"] == "5"

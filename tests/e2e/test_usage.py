@@ -95,6 +95,18 @@ def test_without_a_run_every_verb_says_so(corral: Corral) -> None:
         assert "corral run COMMAND" in corral(verb, code=2).stderr
 
 
+def test_a_variable_that_is_no_text_reaches_the_tasks_as_it_is(corral: Corral) -> None:
+    corral.environment["ODD"] = "a\udcff\nb=c"
+    corral("run", "-q", "printenv ODD; : {1,2}")
+    assert (corral.results("printenv") / "output.txt").read_bytes() == b"a\xff\nb=c\n" * 2
+    corral("run", "-q", "-d", "--here", "until test -e go; do sleep 0.02; done; : {n=1}")
+    corral("run", "-q", "--name", "two", "printenv ODD; : {3,4}")  # by the master that is there
+    assert (corral.results("two") / "output.txt").read_bytes() == b"a\xff\nb=c\n" * 2
+    corral.write("go", "")
+    said = corral("run", "--env", "ODD", "true", code=2).stderr
+    assert "--env ODD: a value that travels is not UTF-8: a\\xff" in said
+
+
 def test_a_word_that_is_no_text_is_refused(corral: Corral) -> None:
     for words in (("run", "--ssh", "ssh \udc80", "-w", "h1", "true"), ("status", "\udc80")):
         said = corral(*words, code=2).stderr

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from corral import environment
 from corral.cli import hostnews
 from corral.cli.hostnews import HostNews
 from corral.cli.output import plain, talk
@@ -401,13 +402,13 @@ class _Inside:
         self._master = master
 
     async def submit(self, submission: Submission) -> Submitted:
-        return await self._master.submit(submission, dict(os.environ))
+        return await self._master.submit(submission, environment.own())
 
     async def change(self, verb: str, run: RunId) -> None:
         await self._master.change(verb, run)
 
     async def serve(self, run: RunId) -> None:
-        await self._master.serve_run(run, dict(os.environ))
+        await self._master.serve_run(run, environment.own())
 
     async def rest(self, run: RunId) -> Run | None:
         return await self._master.rest(run, every_s=EVERY_S)

@@ -27,7 +27,7 @@ from corral.model.needs import Needs
 from corral.model.run import EXIT_MEANINGS, ExitMeaning, Options, Submission
 from corral.store.folder import StateFolder
 from corral.units import seconds
-from corral.work import identity, limits, needs, runfile
+from corral.work import axes, identity, limits, needs, runfile
 from corral.work.command import Parsed
 from corral.work.runfile import RunFile
 from corral.work.sources import Source, split
@@ -491,7 +491,10 @@ def _environment(env: Mapping[str, str | bool]) -> dict[str, str]:
     missing = [name for name, value in env.items() if value is True and name not in os.environ]
     if missing:
         raise UsageError(f"--env {missing[0]}: is not set here", hint=f"--env {missing[0]}=VALUE")
-    return {name: os.environ[name] if value is True else str(value) for name, value in env.items()}
+    found = {name: os.environ[name] if value is True else str(value) for name, value in env.items()}
+    for name, text in found.items():
+        axes.check_text(text, f"--env {name}: a value that travels")
+    return found
 
 
 def to_submit(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import tempfile
 from collections import Counter
 from itertools import zip_longest
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from corral import environment
 from corral.cli import run as runs
 from corral.cli.follow import unwrapped
 from corral.engine import queries
@@ -133,7 +133,7 @@ async def _everywhere(
 
 async def _one(master: Master, submission: Submission) -> RunId | CorralError:
     try:
-        submitted = await master.submit(submission, dict(os.environ))
+        submitted = await master.submit(submission, environment.own())
         while await master.rest(submitted.run) is None:
             pass
     except CorralError as error:

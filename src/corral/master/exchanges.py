@@ -19,8 +19,6 @@ from corral.protocol import Exchange, Refusal, Reply
 from corral.scheduler.lease import Silence
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from corral.clock import Clock
     from corral.scheduler.lease import Standing
     from corral.store.base import Store
@@ -43,7 +41,7 @@ class Exchanges:
         self._held: dict[Incarnation, Held] = {}
         self._told: dict[Incarnation, frozenset[str]] = {}
         self._stop: dict[Incarnation, Stop] = {}
-        self._environments: dict[RunId, Mapping[str, str]] = {}
+        self._environments: dict[RunId, bytes] = {}
         self._here: set[Incarnation] = set()  # agents of this machine
         self._byes: set[Incarnation] = set()
         self._silences: dict[Incarnation, Silence] = {}
@@ -92,7 +90,7 @@ class Exchanges:
         """Say whether the agent's last word was a goodbye."""
         return incarnation in self._byes
 
-    def lend_environment(self, run: RunId, environment: Mapping[str, str]) -> None:
+    def lend_environment(self, run: RunId, environment: bytes) -> None:
         """Have a run's tasks on this machine start from the environment of who asked for them.
 
         It is kept in memory only, and never sent to another machine: it may hold secrets.
@@ -207,7 +205,7 @@ class Exchanges:
         parts = reply.parts
         if incarnation in self._here:
             parts = {
-                key: msgspec.structs.replace(part, env=dict(lent))
+                key: msgspec.structs.replace(part, env=lent)
                 if (lent := self._environments.get(RunId(int(key.partition("-")[0])))) is not None
                 else part
                 for key, part in reply.parts.items()

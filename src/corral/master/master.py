@@ -21,7 +21,7 @@ from corral.model.asked import Followed
 from corral.results.collect import Refresher
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from corral.clock import Clock
     from corral.engine.control import Changed
@@ -105,9 +105,7 @@ class Master:
 
     # ---------------------------------------------------------------- what may be asked of it
 
-    async def submit(
-        self, submission: Submission, environment: Mapping[str, str] | None = None
-    ) -> Submitted:
+    async def submit(self, submission: Submission, environment: bytes | None = None) -> Submitted:
         """Take in a command; its tasks on this machine start from ``environment``."""
         key = (submission.folder, submission.skeleton)
         reached = self.farm.reaches(submission.hosts)
@@ -147,7 +145,7 @@ class Master:
             await asyncio.to_thread(self._sweep_blobs)
         return changed
 
-    async def serve_run(self, run: RunId, environment: Mapping[str, str] | None = None) -> None:
+    async def serve_run(self, run: RunId, environment: bytes | None = None) -> None:
         """See to it that a run which may go on has agents."""
         with self.store.reader() as reader:
             found = queries.run(reader, run)

@@ -15,10 +15,10 @@ Offsets = tuple[Offset | None, Offset | None]  # in stdout and stderr; None: not
 
 
 class Submit(Frozen, frozen=True, kw_only=True):
-    """A command to take in; ``environment`` is what its tasks on this machine start from."""
+    """A command to take in; ``environment`` is what its tasks on this machine start from (`env -0`)."""
 
     submission: Submission
-    environment: dict[str, str]
+    environment: bytes
 
 
 class Change(Frozen, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class Change(Frozen, frozen=True, kw_only=True):
 class Serve(Frozen, frozen=True, kw_only=True):
     """See to it that a run which may go on has agents."""
 
-    environment: dict[str, str]
+    environment: bytes
 
 
 class Follow(Frozen, frozen=True, kw_only=True):
