@@ -4439,6 +4439,12 @@ def end_agent(agent):
     return sorted(left)
 
 
+def strike(given):
+    """Kill one agent that does not end, with all it runs; its folder stays for a second life."""
+    processes = processes_of(given["owner"], given["incarnation"])
+    return {"unclean": sorted(wipe_out(processes, lambda: pids_of(given))[1])}
+
+
 def arm():
     """Let a test kill us at a call, named by caller and called: corral.failpoint."""
     name, _, often = os.environ["CORRAL_FAILPOINT"].partition(":")
@@ -4461,7 +4467,14 @@ def arm():
     sys.setprofile(look)
 
 
-COMMANDS = {"start": begin, "sweep": sweep, "join": join, "check": check, "reap": reap}
+COMMANDS = {
+    "start": begin,
+    "sweep": sweep,
+    "join": join,
+    "check": check,
+    "reap": reap,
+    "strike": strike,
+}
 
 
 def main(words):

@@ -252,3 +252,27 @@ def test_the_next_master_answers_an_agent_that_repeats_itself_at_once(corral: Co
     for process in both:
         out, err = process.communicate(timeout=15)  # a lost wake-up took the idle beat of 20 s
         assert process.returncode == 0, (out, err)
+
+
+@pytest.mark.timeout(60)  # an agent that says nothing is waited for, 15 s
+def test_a_frozen_supervisor_without_a_link_is_killed_at_the_end(corral: Corral) -> None:
+    check = f"#!/bin/sh\ntouch {corral.folder}/checks\n{release(corral)}\n"
+    corral.write("check.sh", check, executable=True)
+    process = corral.start("run", "--check", "./check.sh", marked(corral, "true", "1"))
+    wait_until(lambda: (corral.folder / "checks").exists(), what="its task has been reported")
+    link, supervisor = (named(corral, name) for name in ("corral-link", "corral-super"))
+    os.kill(supervisor, signal.SIGSTOP)
+    os.kill(link, signal.SIGKILL)
+    let_go(corral)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, (out, err)
+    assert corral.processes() == []
+    assert corral.agent_folders() == []
+
+
+def named(corral: Corral, name: str) -> int:
+    """Give the process of ours that has a name."""
+    (pid,) = (
+        pid for pid in corral.processes() if Path(f"/proc/{pid}/comm").read_text().strip() == name
+    )
+    return pid

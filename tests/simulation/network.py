@@ -251,7 +251,14 @@ class SimLauncher:
         return await self._arrive(agent, collects=True)
 
     async def ask(self, verb: str, words: Mapping[str, Any]) -> dict[str, Any]:
-        raise AssertionError(f"no master asks {verb} while it serves: {words}")
+        assert verb == "strike", f"no master asks {verb} while it serves"
+        await self._login()
+        agent = self._host.find(words["incarnation"])
+        if agent is not None:
+            agent.kill_both()
+            self._host.kill_tagged(agent.incarnation)
+        await self._answered()
+        return {"unclean": []}
 
     async def _login(self) -> None:
         """Be let in.

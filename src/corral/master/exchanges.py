@@ -16,7 +16,7 @@ from corral.engine.parts import Parts
 from corral.ids import Incarnation, RunId
 from corral.master.tails import Tails
 from corral.protocol import Exchange, Refusal, Reply
-from corral.scheduler.lease import Silence
+from corral.scheduler.lease import MISSED, Silence
 
 if TYPE_CHECKING:
     from corral.clock import Clock
@@ -89,6 +89,12 @@ class Exchanges:
     def said_bye(self, incarnation: Incarnation) -> bool:
         """Say whether the agent's last word was a goodbye."""
         return incarnation in self._byes
+
+    def is_silent(self, incarnation: Incarnation) -> bool:
+        """Say whether an agent that was told to end says nothing: it would speak at the busy beat."""
+        silence = self._silences.get(incarnation)
+        beat_s = self.parts.terms.beat(holds_tickets=True)
+        return silence is None or silence.tick(0.0) >= MISSED * beat_s
 
     def lend_environment(self, run: RunId, environment: bytes) -> None:
         """Have a run's tasks on this machine start from the environment of who asked for them.

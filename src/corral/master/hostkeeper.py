@@ -13,6 +13,8 @@ import logging
 import random
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from corral import ids
 from corral.engine import upkeep
 from corral.errors import StoreError
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DRAIN_S = 15.0  # an idle agent ends in milliseconds; then it is told "now"
-KILL_S = 20.0  # ... and what does not end by then is left: grace, and a tree that will not die
+KILL_S = 20.0  # ... and killed from outside when this is over: grace, a tree that will not die
 START_S = 5.0  # at the end: for an agent that is just being started; it ends with its login
 REACH_S = 15.0  # at the end: to reach one that lives, as ssh's ConnectTimeout and a word take …
 AWAY_S = 1.0  # … on a host that could not be reached before
@@ -169,16 +171,29 @@ class HostKeeper:
         self._wanted = False
         self._tell_to_end("now" if now else "drain")
         self._news.set()
-        if not await self._ends_within(self._patience()):
-            self._tell_to_end("now")
-            if self._channel is None or not await self._ends_within(KILL_S):
-                self._cancel()
-                await self._ended.wait()
+        if not await self._ends_within(self._patience()) and not await self._is_made_to_end():
+            self._cancel()
+            await self._ended.wait()
         agent = self._agent
         if agent is not None and agent.started:
             await self._write(upkeep.leave_agent, agent.incarnation, now=self._clock.now())
         elif agent is not None:
             await self._forget(agent, "it did not start", "gone")
+
+    async def _is_made_to_end(self) -> bool:
+        """Use force on an agent that does not end though the way to it is open; say whether it has."""
+        self._tell_to_end("now")
+        agent = self._agent
+        if agent is None or self._channel is None:
+            return False
+        if not self._exchanges.is_silent(agent.incarnation) and await self._ends_within(KILL_S):
+            return True
+        try:
+            async with asyncio.timeout(KILL_S):
+                await self._launcher.ask("strike", msgspec.to_builtins(self._what(agent)))
+        except (LaunchError, TimeoutError) as error:
+            log.warning("agent not struck host=%s reason=%s", self.spec.name, error)
+        return await self._ends_within(REACH_S)
 
     def _tell_to_end(self, how: Stop) -> None:
         if self._agent is not None:
