@@ -99,9 +99,12 @@ class Farm:
         """Serve the hosts for as long as the master lives."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for keeper in self._all():
-                self._begin(keeper)
-            await self._watch()
+            try:
+                for keeper in self._all():
+                    self._begin(keeper)
+                await self._watch()
+            finally:
+                self._group = None  # who is wanted now comes too late
 
     def release(self) -> None:
         """Have all agents end; whoever is wanted again gets another."""
