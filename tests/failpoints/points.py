@@ -47,7 +47,7 @@ EXCEPTIONS = {  # (file, function, call) -> why it needs no points
 SCENES = {  # what passes points only with hosts, a second command, or something that hangs: test_far
     "ssh.start", "ssh.reap", "gate.start", "ssh.kill", "gate.kill", "users.answer",
     "_try_script.waitpid", "_wait_for.killpg", "_end.kill", "end_supervisor.kill",
-    "join.waitpid",
+    "join.waitpid", "guard.start", "guard.reap",
 }  # fmt: skip
 
 Scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

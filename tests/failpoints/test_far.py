@@ -130,6 +130,13 @@ def end(process: Popen[str]) -> int:
     return process.returncode
 
 
+def guard_of(master: int) -> int:
+    """Give the shell that would kill a master's logins."""
+    children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+    (guard,) = (pid for pid in map(int, children) if name_of(pid) == "sh")
+    return guard
+
+
 class TestLogin:
     pytestmark = far
 
@@ -137,6 +144,7 @@ class TestLogin:
         ("point", "hosts"),
         [
             *((point, HOST) for point in around("ssh.start") + around("ssh.reap")),
+            *((point, HOST) for point in around("guard.start") + around("guard.reap")),
             *((point, MANY) for point in around("gate.start")),
         ],
     )
@@ -220,7 +228,7 @@ class TestHost:
 
     @pytest.mark.parametrize("point", around("_end.kill"))
     def test_a_relay_killed_as_it_takes_over(self, remote: Corral, bed: Bed, point: str) -> None:
-        """The master dies, and the relay there does not know: its ssh is stopped, too."""
+        """The master dies with its guard, and the relay there does not know: its ssh is stopped."""
         host = bed[HOST]
         host.sh("touch ~/wait")
         arm_host(remote, bed, point)
@@ -228,6 +236,7 @@ class TestHost:
         wait_until(host.place("/root/starts").exists)
         (ssh,) = logins(bed)
         os.kill(ssh, signal.SIGSTOP)
+        os.kill(guard_of(process.pid), signal.SIGKILL)
         process.kill()
         end(process)
         resumed = remote.start("resume")

@@ -10,6 +10,7 @@ import pytest
 from corral.fleet.base import Doors, LaunchError
 from corral.fleet.bootstrap import SHELL
 from corral.fleet.gate import AT_ONCE, Gates
+from corral.fleet.guard import Guard
 from corral.fleet.ssh import SshLauncher
 from corral.model.host import HostSpec
 
@@ -50,13 +51,15 @@ async def _log_in(folder: Path, *, let_in: bool) -> None:
     specs = [
         HostSpec(name=f"h{number}", host=f"h{number}", ssh=str(program)) for number in range(MANY)
     ]
-    launchers = [SshLauncher(spec, doors=doors, gates=gates) for spec in specs]
+    guard = Guard()
+    launchers = [SshLauncher(spec, doors=doors, gates=gates, guard=guard) for spec in specs]
     logins = [asyncio.create_task(one.ask("check", {})) for one in launchers]
     try:
         await _until(lambda: _begun(folder) == (MANY if let_in else AT_ONCE))
     finally:
         (folder / "go").touch()
     outcomes = await asyncio.gather(*logins, return_exceptions=True)
+    guard.close()
     assert all(isinstance(outcome, LaunchError) for outcome in outcomes)
 
 

@@ -6,10 +6,12 @@ alone it ends the command with exit code 3 and the same two lines.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -338,3 +340,25 @@ def test_a_crowd_at_one_endpoint_all_comes_in(
     assert "try:" not in done.stderr, "no host was in trouble"
     if limit > 8:
         assert "drop connection" not in ward["h2"].log().removeprefix(before)
+
+
+@pytest.mark.parametrize("name", ["h2", "behind"], ids=["the host", "its jump host"])
+def test_a_login_that_nobody_answers_dies_with_its_master(
+    remote: Corral, ward: Bed, name: str
+) -> None:
+    """It lived on for the ten seconds that ssh tries to connect."""
+    ward.config.write_text(f"Host behind\n  ProxyJump h2\n{ward.config.read_text()}")
+    ward["h2"].unplug()
+    process = remote.start("run", "-w", name, "echo {1..3}")
+    wait_until(lambda: any(connects(pid) for pid in logins(ward)), what="ssh tries to connect")
+    process.kill()
+    process.wait()
+    wait_until(lambda: not logins(ward), seconds=2.0, what="no ssh of ours is left")
+
+
+def connects(pid: int) -> bool:
+    """Say whether an ssh has a socket of its own, beside those that it was started with."""
+    with contextlib.suppress(OSError):  # it has ended
+        fds = [fd for fd in Path(f"/proc/{pid}/fd").iterdir() if int(fd.name) > 2]
+        return any(str(fd.readlink()).startswith("socket:") for fd in fds)
+    return False

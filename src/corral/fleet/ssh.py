@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from corral.fleet.base import Doors, Ending
     from corral.fleet.gate import Gates
+    from corral.fleet.guard import Guard
     from corral.model.host import HostSpec
 
 F = TypeVar("F")
@@ -70,10 +71,11 @@ class SshChannel:
 class SshLauncher:
     """See `corral.fleet.base.Launcher`."""
 
-    def __init__(self, spec: HostSpec, *, doors: Doors, gates: Gates) -> None:
+    def __init__(self, spec: HostSpec, *, doors: Doors, gates: Gates, guard: Guard) -> None:
         self._spec = spec
         self._doors = doors
         self._gates = gates
+        self._guard = guard
         gates.expect(spec.name)
         self._ssh = shlex.split(spec.ssh or SSH)
 
@@ -118,7 +120,9 @@ class SshLauncher:
         process: _Process | None = None
         try:
             async with self._gates.enter(self._spec, self._ssh):
-                process = await _Process.start([*words, command], login, self._spec.name)
+                process = await _Process.start(
+                    [*words, command], login, self._spec.name, self._guard
+                )
                 await self._within(LOGIN_S, login.let_in, login)
             yield process, login
         finally:
@@ -182,14 +186,15 @@ SSH_FAILED = 255  # ssh's own failure; else it ends as the remote command did
 class _Process(asyncio.Protocol):
     """The ssh process; as a protocol, it reads what ssh says on stderr."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], guard: Guard) -> None:
         self._process = process
+        self._guard = guard
         self._said = bytearray()
         self._closed = asyncio.Event()
         self.kept = False
 
     @classmethod
-    async def start(cls, words: list[str], login: Login, name: str) -> _Process:
+    async def start(cls, words: list[str], login: Login, name: str, guard: Guard) -> _Process:
         """Start ssh with one socket as its stdin and stdout, in a session of its own.
 
         The session keeps the terminal's Ctrl-C away from it: to drain, the connection is needed.
@@ -198,6 +203,7 @@ class _Process(asyncio.Protocol):
             LaunchError: There is no such program.
         """
         loop = asyncio.get_running_loop()
+        guard.stand_by()
         ours, theirs = socket.socketpair()
         mine, its = socket.socketpair()
         with theirs, its:
@@ -217,7 +223,8 @@ class _Process(asyncio.Protocol):
                     f"{name}: cannot start {words[0]}: {error.strerror}",
                     hint="install OpenSSH's client, or set --ssh",
                 ) from error
-        one = cls(process)
+        guard.begun(process.pid)
+        one = cls(process, guard)
         try:
             await loop.create_connection(lambda: one, sock=mine)
             await loop.create_connection(lambda: login, sock=ours)
@@ -253,6 +260,7 @@ class _Process(asyncio.Protocol):
         finally:
             if not self._closed.is_set():
                 self.kill()
+            self._guard.ended(self._process.pid)
         return await asyncio.to_thread(self._reap)
 
     def kill(self) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from corral import ids
 from corral.fleet.base import Doors, LaunchError, understood
 from corral.fleet.gate import Gates
+from corral.fleet.guard import Guard
 from corral.fleet.local import LocalLauncher
 from corral.fleet.ssh import SshLauncher
 from corral.model.base import Frozen
@@ -56,12 +58,13 @@ async def _survey(
     words: Mapping[str, Any],
     kind: type[T],
 ) -> list[Answered[T]]:
-    gates = Gates()
-    async with asyncio.TaskGroup() as group:
-        asked = [
-            group.create_task(_ask(spec, verb, words, gates, kind), name=f"ask {spec.name}")
-            for spec in specs
-        ]
+    with closing(Guard()) as guard:
+        ways = _Ways(Gates(), guard)
+        async with asyncio.TaskGroup() as group:
+            asked = [
+                group.create_task(_ask(spec, verb, words, ways, kind), name=f"ask {spec.name}")
+                for spec in specs
+            ]
     return [task.result() for task in asked]
 
 
@@ -69,7 +72,7 @@ async def _ask(
     spec: HostSpec,
     verb: str,
     words: Mapping[str, Any],
-    gates: Gates,
+    ways: _Ways,
     kind: type[T],
 ) -> Answered[T]:
     began = time.monotonic()
@@ -81,7 +84,7 @@ async def _ask(
         "setup": spec.setup,
     }
     try:
-        answer = await _launcher(spec, gates).ask(verb, own | dict(words))
+        answer = await ways.to(spec).ask(verb, own | dict(words))
         said = understood(answer, kind, host=spec.name)
     except LaunchError as problem:
         error = problem
@@ -90,10 +93,16 @@ async def _ask(
     )
 
 
-def _launcher(spec: HostSpec, gates: Gates) -> Launcher:
-    if spec.is_here:
-        return LocalLauncher(doors=_NO_DOORS)
-    return SshLauncher(spec, doors=_NO_DOORS, gates=gates)
+class _Ways(NamedTuple):
+    """What all logins share."""
+
+    gates: Gates
+    guard: Guard
+
+    def to(self, spec: HostSpec) -> Launcher:
+        if spec.is_here:
+            return LocalLauncher(doors=_NO_DOORS)
+        return SshLauncher(spec, doors=_NO_DOORS, gates=self.gates, guard=self.guard)
 
 
 def _no_way(*_: object) -> Any:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from corral.engine import queries, upkeep
 from corral.errors import StoreError
 from corral.fleet.gate import Gates
+from corral.fleet.guard import Guard
 from corral.fleet.local import LocalLauncher
 from corral.fleet.ssh import SshLauncher
 from corral.ids import HostId, Incarnation
@@ -47,6 +49,7 @@ class Farm:
         self._doors = doors
         self._clock = clock
         self._gates = Gates()
+        self._guard = Guard()
         self._keepers: dict[str, HostKeeper] = {}
         self._surplus: list[HostKeeper] = []  # of agents on hosts that have another
         self._group: asyncio.TaskGroup | None = None
@@ -97,6 +100,10 @@ class Farm:
 
     async def keep(self) -> None:
         """Serve the hosts for as long as the master lives."""
+        with closing(self._guard):
+            await self._keep_all()
+
+    async def _keep_all(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._group = group
             try:
@@ -147,7 +154,7 @@ class Farm:
     def _launcher(self, spec: HostSpec) -> Launcher:
         if spec.is_here:
             return LocalLauncher(doors=self._doors)
-        return SshLauncher(spec, doors=self._doors, gates=self._gates)
+        return SshLauncher(spec, doors=self._doors, gates=self._gates, guard=self._guard)
 
     def _begin(self, keeper: HostKeeper) -> None:
         assert self._group is not None

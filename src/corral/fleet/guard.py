@@ -1,0 +1,72 @@
+"""What ends a login if the master is killed before it can?
+
+ssh ends with its stdin, but only once it is connected: one that is still connecting, and the ssh to
+its jump host, live on for as long as the network lets them. So a shell knows the process groups of
+all logins, and kills them when the pipe that it reads from ends: that is, when we do.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from contextlib import suppress
+
+from corral.failpoint import around
+
+_SHELL = """\
+while read -r word group; do
+  case $word in
+    begun) groups="$groups $group ";;
+    ended) groups="${groups%% $group *} ${groups#* $group }";;
+  esac
+done
+for group in $groups; do kill -s KILL -- "-$group"; done
+"""
+
+
+class Guard:
+    """Kills the groups that it knows when this process dies."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pipe = -1
+
+    def stand_by(self) -> None:
+        """Start it, unless it is there: before what it is to be told of."""
+        if self._process is None:
+            self._start()
+
+    def begun(self, group: int) -> None:
+        """Tell it of a group."""
+        self._tell(b"begun %d\n" % group)
+
+    def ended(self, group: int) -> None:
+        """Have it forget a group, before the number can become another one's."""
+        self._tell(b"ended %d\n" % group)
+
+    def close(self) -> None:
+        """See it gone; what it knows still dies."""
+        if self._process is not None:
+            os.close(self._pipe)
+            with around("guard.reap"):
+                self._process.wait()
+        self._process = None
+
+    def _start(self) -> None:
+        theirs, self._pipe = os.pipe()
+        os.set_blocking(self._pipe, False)
+        try:
+            with around("guard.start"):
+                self._process = subprocess.Popen(
+                    ["/bin/sh", "-c", _SHELL],
+                    stdin=theirs,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+        finally:
+            os.close(theirs)
+
+    def _tell(self, words: bytes) -> None:
+        with suppress(BrokenPipeError, BlockingIOError):  # it was killed or stopped: so be it
+            os.write(self._pipe, words)
