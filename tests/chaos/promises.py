@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tests.support.hosts import Bed, Host
 
 CLEAN_S = 1.0  # from the end of the command until nothing of ours is anywhere
-CONNECT_S = 12.0  # beyond ssh's ConnectTimeout
 SLACK_S = (
     2.0  # a lease on its way to a host that is struck: the reply is written down before it is sent
 )
@@ -173,9 +172,7 @@ def strays(bed: Bed, corral: Corral) -> list[str]:
             *(f"here: process {pid}" for pid in here),
         ]
 
-    return _after(CLEAN_S, left) + _after(
-        CONNECT_S, lambda: [f"here: ssh client {pid}" for pid in logins(bed)]
-    )
+    return _after(CLEAN_S, lambda: [*left(), *(f"here: ssh client {pid}" for pid in logins(bed))])
 
 
 def _after(seconds: float, look: Callable[[], list[str]]) -> list[str]:
