@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from corral.store.folder import StateFolder
 from tests.support.tail import Tail
 from tests.support.wait import wait_until
 
@@ -84,3 +85,16 @@ def test_ctrl_c_kills_the_task_and_leaves_nothing(trial: Corral) -> None:
             os.kill(int(pid_file.read_text()), 0)
     finally:
         tail.close()
+
+
+def test_what_a_killed_one_left_goes_with_the_next(trial: Corral, tmp_path: Path) -> None:
+    started = trial.folder / "started"
+    process = trial.start("test", f"touch {started}; sleep 600")
+    wait_until(started.exists, what="the task runs")
+    process.kill()
+    process.wait()
+    (left,) = (tmp_path / "temporary").iterdir()
+    owner = StateFolder(left / ".corral").owner
+    trial("test", "echo 1")
+    assert not left.exists()
+    trial("reap", "--owner", owner, "--yes")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import tempfile
 from collections import Counter
 from itertools import zip_longest
 from pathlib import Path
@@ -24,6 +23,7 @@ from corral.master.collector import RunSource
 from corral.model.base import Frozen
 from corral.results.source import chunks, file_chunks
 from corral.server.app import serve
+from corral.store import leftovers
 from corral.store.folder import StateFolder
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Tried(Frozen, frozen=True, kw_only=True):
 
 def try_out(job: Job, specs: Sequence[HostSpec], here: Path) -> list[Tried]:
     """Run a job of a single task once on each host, and compare what came of it."""
-    with tempfile.TemporaryDirectory(prefix="corral-test-") as place:
+    with leftovers.temporary("test") as place:
         state = StateFolder.make(Path(place))
         submissions = _submissions(job, specs, state, here)
         store = state.open_store()
@@ -100,6 +100,7 @@ def _submissions(
         retries=0,
         slots=1,
         twins=False,
+        on_master_loss="stop",  # nobody comes back for it
         collect="concat",
         out=str(state.path / "results"),
     )

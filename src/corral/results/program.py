@@ -7,8 +7,6 @@ replicate, and the paths of what it left. It is started in the folder of the com
 from __future__ import annotations
 
 import os
-import re
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
 LOOK_S = 0.05  # between two looks whether it is to be stopped
 WORDS_BYTES = 4096  # of stderr: surely holds the last lines
 WORDS_CHARS = 300
-_DESK = re.compile(r"corral-results-(\d+)-\w+")
 HEAD = 1024  # bytes of a program that show whether it is text
 INTERPRETER = "its first line names its interpreter: #!/usr/bin/env python3"
 _HELD = '((read -r x < "/dev/fd/$3"; kill -9 0) &); test -z "$1" || ulimit -v "$1" && exec "$2"'
@@ -69,10 +66,7 @@ class Desk:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        for unfinished in leftovers.of_dead(Path(tempfile.gettempdir()), _DESK):
-            shutil.rmtree(unfinished, ignore_errors=True)  # another did so, too
-        prefix = f"corral-results-{os.getpid()}-"
-        self._folder = tempfile.TemporaryDirectory(prefix=prefix)
+        self._folder = leftovers.temporary("results")
 
     def __enter__(self) -> Self:
         return self

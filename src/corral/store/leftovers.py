@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import re
-    from pathlib import Path
+import re
+import shutil
+import tempfile
+from pathlib import Path
 
 
 def of_dead(folder: Path, name: re.Pattern[str]) -> list[Path]:
@@ -18,6 +17,14 @@ def of_dead(folder: Path, name: re.Pattern[str]) -> list[Path]:
         for match in matches
         if match and not _lives(int(match[1])) and _is_ours(folder / match[0])
     ]
+
+
+def temporary(kind: str) -> tempfile.TemporaryDirectory[str]:
+    """Make a folder for the time of a ``with``; first remove those that dead processes of ours left."""
+    unfinished = re.compile(rf"corral-{kind}-(\d+)-\w+")
+    for path in of_dead(Path(tempfile.gettempdir()), unfinished):
+        shutil.rmtree(path, ignore_errors=True)  # another did so, too
+    return tempfile.TemporaryDirectory(prefix=f"corral-{kind}-{os.getpid()}-")
 
 
 def _lives(pid: int) -> bool:
