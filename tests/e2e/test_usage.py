@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -82,6 +83,26 @@ def test_verbs_refuse_what_makes_no_sense(corral: Corral, words: list[str]) -> N
     done = corral(*words, code=2)
     assert done.stderr.startswith("corral: ")
     assert len(done.stderr.splitlines()) <= 6
+
+
+JSON = {
+    "check": ["check", "job.toml"], "ls": ["ls"], "status": ["status"], "tasks": ["tasks"],
+    "attempts": ["attempts"], "show": ["show", "1"], "logs": ["logs"], "why": ["why", "1"],
+    "collect": ["collect"], "report": ["report"], "retry": ["retry"], "rerun": ["rerun", "1"],
+    "resume": ["resume"], "attach": ["attach"], "hosts": ["hosts"], "expand": ["hosts", "expand", "a[1-2]"],
+    "fold": ["hosts", "fold", "a1", "a2"], "reap": ["reap", "-n"], "db": ["db", "check"],
+    "init": ["init", "new.toml"], "init from": ["init", "--from-run", "echo", "-"],
+    "rm": ["rm", "--yes", "echo"],
+}  # fmt: skip
+
+
+def test_each_verb_says_it_as_one_json_object(corral: Corral) -> None:
+    corral.write("job.toml", 'run = "echo {1,2}"\n')
+    assert json.loads(corral("run", "-q", "--json", "echo {1,2}").stdout)["exit"] == 0
+    for words in JSON.values():
+        assert corral.json(*words)
+    assert corral.json("hosts", "fold", "a1", "a2", "b")["set"] == "a[1-2],b"
+    assert "[sweep]" in corral.json("init", "-")["text"]
 
 
 def test_a_word_that_can_only_mean_tasks_is_of_the_last_run(corral: Corral) -> None:

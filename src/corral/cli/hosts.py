@@ -109,11 +109,17 @@ def expand(sets: tuple[str, ...], *, flags: HostFlags, count: bool, as_json: boo
 
 @command.command("fold")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-def fold(names: tuple[str, ...]) -> None:
+@output.json_option
+def fold(names: tuple[str, ...], *, as_json: bool) -> None:
     """Print the shortest set that means NAMEs, which may be sets; else those on standard input."""
     from corral.hosts import hostset
 
     words = names or ([] if sys.stdin.isatty() else sys.stdin.read().split())
     if not words:
         raise UsageError("which names?", hint="corral hosts fold node1 node2, or one on each line")
-    click.echo(hostset.fold(spec.name for word in words for spec in hostset.expand(word)))
+    hosts = dict.fromkeys(spec.name for word in words for spec in hostset.expand(word))
+    folded = hostset.fold(hosts)
+    if as_json:
+        output.print_json({"count": len(hosts), "set": folded})
+    else:
+        click.echo(folded)

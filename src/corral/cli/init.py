@@ -121,29 +121,34 @@ L = [16, 32, 64]
 @click.argument("file", required=False)
 @click.option("--from-run", "run", metavar="RUN", help="Write the file that repeats this run.")
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
-def command(file: str | None, *, run: str | None, force: bool) -> None:
+@output.json_option
+def command(file: str | None, *, run: str | None, force: bool, as_json: bool) -> None:
     """Write a run file with every key and a comment to FILE (job.toml); ``-`` prints it.
 
     With --from-run, write the file that repeats RUN (to NAME.toml, if no FILE is named).
     """
     here = output.here()
-    if run is None:
-        _write(here, file or "job.toml", EVERYTHING, force=force)
+    name, text, folder = "job.toml", EVERYTHING, str(here)
+    if run is not None:
+        with output.client().reader() as reader:
+            found = queries.find_run(reader, run)
+            text = queries.source(reader, found.id)
+        name, folder = f"{found.name}.toml", found.folder
+    name = file or name
+    if name != "-":
+        _write(here / name, name, text, force=force)
+    if as_json:
+        output.print_json({"file": name, "folder": folder, "text": text})
         return
-    with output.client().reader() as reader:
-        found = queries.find_run(reader, run)
-        text = queries.source(reader, found.id)
-    _write(here, file or f"{found.name}.toml", text, force=force)
-    if found.folder != str(here):
-        talk(f"its paths are meant from {found.folder}: run it there")
-
-
-def _write(here: Path, name: str, text: str, *, force: bool) -> None:
     if name == "-":
         click.echo(text, nl=False)
-        return
-    path = here / name
+    else:
+        talk(f"{name} is written; corral check {name}, then corral run {name}")
+    if folder != str(here):
+        talk(f"its paths are meant from {folder}: run it there")
+
+
+def _write(path: Path, name: str, text: str, *, force: bool) -> None:
     if path.exists() and not force:
         raise UsageError(f"{name}: is there already", hint="another name, or --force")
     path.write_text(text, encoding="utf-8")
-    talk(f"{name} is written; corral check {name}, then corral run {name}")
