@@ -37,6 +37,7 @@ class Blobs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._parts = folder / "part"
+        self._tidy = False  # it was looked for what dead processes left
         self._hashes: dict[tuple[str, int], tuple[int, Hash]] = {}
 
     def path(self, sha256: str) -> Path:
@@ -166,8 +167,10 @@ class Blobs:
     def _copy_in(self, file: BinaryIO, sha256: str) -> tuple[str, int]:
         """Copy while hashing again: the file may have changed since it was hashed."""
         self._parts.mkdir(parents=True, exist_ok=True)
-        for unfinished in leftovers.of_dead(self._parts, _COPY):
-            unfinished.unlink(missing_ok=True)
+        if not self._tidy:
+            self._tidy = True
+            for unfinished in leftovers.of_dead(self._parts, _COPY):
+                unfinished.unlink(missing_ok=True)
         path = self._parts / f"in.{os.getpid()}.{sha256}"
         running = hashlib.sha256()
         size = 0
