@@ -149,6 +149,7 @@ def test_files_for_another_platform_alone_are_no_program_for_this_one(corral: Co
     corral.write("job.toml", job)
     said = corral("run", "job.toml", code=2).stderr
     assert said.startswith(f"corral: there is no program for {PLATFORM}, only for plan9-arm\n")
+    assert f'  try: write [platform."{PLATFORM}"] with a push of its own, or name other' in said
     corral.write("sim", "#!/bin/sh\necho common $1\n", executable=True)
     corral("run", "job.toml")
     assert corral.output("job") == "common 1\ncommon 2\n"
@@ -176,4 +177,6 @@ def test_platforms_that_cannot_be_meant(corral: Corral) -> None:
     assert 'job.toml:5:1: unknown key `psh`\n  psh = ["a"]\n  ^^^ did you mean `push`?' in said
     assert "job.toml:7:1: `push` must be a list of files, or a table" in said
     corral.write("job.toml", 'run = "true"\n[platform.linux-arm]\npush = { sim = "nosuch" }\n')
-    assert "push nosuch: there is no such file here" in corral("check", code=2).stderr
+    for said in (corral("check", code=2).stderr, corral("run", "job.toml", code=2).stderr):
+        assert "job.toml:3:1: push nosuch: there is no such file here\n" in said
+        assert '  push = { sim = "nosuch" }\n  ^^^^ check the name' in said

@@ -93,7 +93,7 @@ def test_why_a_host_never_can(needs: Needs, why: str, of_all: str | None) -> Non
     assert policy.why_never(needs, SMALL) == why
     if of_all is not None:
         less = msgspec.structs.replace(SMALL, cpus=2, memory=G, resources={})
-        assert policy.unmeetable(needs, {"h1": less, "h3": SMALL}) == of_all
+        assert policy.unmeetable(needs, {"h1": less, "h3": SMALL}).what == of_all
 
 
 def test_what_is_not_known_yet_keeps_nobody_away() -> None:
@@ -103,7 +103,7 @@ def test_what_is_not_known_yet_keeps_nobody_away() -> None:
 def test_what_only_different_hosts_have_is_named_together() -> None:
     offers = {"a": Offer(cpus=8), "b": Offer(cpus=1, resources={"gpu": 1})}
     said = policy.unmeetable(Needs(cpus=2, resources={"gpu": 1}), offers)
-    assert said == "no host has all of cpus=2, gpu=1"
+    assert said.what == "no host has all of cpus=2, gpu=1"
 
 
 # ------------------------------------------------------------------- grants

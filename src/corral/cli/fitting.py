@@ -30,10 +30,8 @@ def fitting(
     for name, offer in offers.items():
         alike.setdefault(needs.why_never(needed, offer, programs=programs), []).append(name)
     if "" not in alike:
-        raise UsageError(
-            needs.unmeetable(needed, offers, programs=programs),
-            hint="ask for less, or name hosts that have it: -w",
-        )
+        unmet = needs.unmeetable(needed, offers, programs=programs)
+        raise UsageError(unmet.what, hint=unmet.hint)
     fit = set(alike.pop(""))
     for why, names in alike.items():
         if not quiet:

@@ -20,6 +20,7 @@ from corral.cli.output import talk
 from corral.cli.preview import preview
 from corral.cli.stream import Stream
 from corral.client import Client
+from corral.engine import needs as engine_needs
 from corral.errors import MasterError, UsageError
 from corral.model.base import Frozen
 from corral.model.host import LOCAL_SPEC
@@ -34,12 +35,13 @@ from corral.work.sources import Source, split
 from corral.work.sweep import Sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from corral.cli.hostflags import HostFlags
     from corral.model.host import HostSpec
 
 F = TypeVar("F", bound=Frozen)
+T = TypeVar("T")
 
 START_S = 20.0  # a master in the background is there within a fraction of it
 MOST_TASKS = 10**9  # of one run; more is a slip of the keyboard
@@ -208,7 +210,7 @@ def command(
     hosts = selected(flags) or (LOCAL_SPEC,)
     job = read_job(words, folder, given, fresh=fresh)
     tasks = _count(job.parsed)
-    programs = shipping.platforms(job.ship)
+    programs = engine_needs.programs(load.platform for load in job.ship)
     if job.parsed.command.needs != Needs() or programs:
         hosts = fitting(job.parsed.command.needs, hosts, programs=programs, quiet=quiet)
     ships = shipping.sizes(job.ship, here)
@@ -241,11 +243,11 @@ def read_job(
     asked = _asked(words, folder, given, fresh=fresh)
     if asked.file.stdin is not None:
         folder.stdin = asked.file.stdin.encode()
-    parsed = _understood(asked, folder)
+    parsed = _placed(asked, folder, lambda: runfile.understand(asked.file, folder))
     if folder.stdin is not None:
         asked = _replace(asked, {"file": _replace(asked.file, {"stdin": folder.stdin.decode()})})
     parsed = _with_checks(parsed, asked.file, folder)
-    ship = shipping.loads(asked.file, parsed.ship, folder)
+    ship = _placed(asked, folder, lambda: shipping.loads(asked.file, parsed.ship, folder))
     shipping.refuse_doubles(parsed.command, ship)
     return Job(asked=asked, parsed=parsed, ship=ship)
 
@@ -269,10 +271,10 @@ def _with_checks(parsed: Parsed, file: RunFile, folder: RealFolder) -> Parsed:
     return _replace(parsed, {"command": _replace(parsed.command, {"checks": file.check})})
 
 
-def _understood(asked: Asked, folder: RealFolder) -> Parsed:
-    """Say what was typed; of a run file, all that is wrong with it at once."""
+def _placed(asked: Asked, folder: RealFolder, read: Callable[[], T]) -> T:
+    """Read what was typed; of a run file, say all that is wrong with it at once, and where."""
     try:
-        return runfile.understand(asked.file, folder)
+        return read()
     except UsageError:
         if asked.path:
             text = folder.read(asked.path).decode(errors="replace")

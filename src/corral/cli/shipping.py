@@ -64,12 +64,6 @@ def loads(file: RunFile, automatic: Iterable[str], folder: RealFolder) -> tuple[
     return tuple(found)
 
 
-def platforms(of: Iterable[Load]) -> tuple[str, ...]:
-    """List the only platforms that there is a program for; () if there is one for any."""
-    names = sorted(load.platform for load in of)
-    return () if "" in names else tuple(names)
-
-
 def _pushed(push: Push, folder: RealFolder) -> list[File]:
     if isinstance(push, tuple):
         return [File(source=path, place=place(path)) for path in dict.fromkeys(folder.pushed(push))]

@@ -38,10 +38,10 @@ def is_picky(command: Command, inputs: Iterable[Input]) -> bool:
     return command.needs != Needs() or any(file.platform for file in inputs)
 
 
-def programs(inputs: Iterable[Input]) -> tuple[str, ...]:
-    """List the only platforms that there are files for; () if there are such for any."""
-    platforms = {file.platform for file in inputs}
-    return () if "" in platforms else tuple(sorted(platforms))
+def programs(platforms: Iterable[str]) -> tuple[str, ...]:
+    """List the only platforms that there are files for; () if there are such for any (``""``)."""
+    different = set(platforms)
+    return () if "" in different else tuple(sorted(different))
 
 
 def offer(spec: HostSpec, facts: Facts | None) -> Offer:

@@ -48,7 +48,7 @@ class Part:
         shipped = msgspec.json.decode(inputs, type=tuple[Shipped, ...])
         self.needs = self.command.needs
         self.picky = needs.is_picky(self.command, shipped)
-        self.programs = needs.programs(shipped)
+        self.programs = needs.programs(file.platform for file in shipped)
         self._inputs: dict[str, tuple[Input, ...]] = {}  # by platform; "" = for any other
         for file in shipped:
             self._inputs[file.platform] = (*self._inputs.get(file.platform, ()), _travelling(file))

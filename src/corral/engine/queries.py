@@ -226,10 +226,9 @@ def unusable(reader: Reader, of: Run, hosts: Sequence[RunHost]) -> NoHostError |
     if all(host.is_out for host in hosts):
         shape = generation(reader, of)
         offers = {host.name: host.offer for host in hosts}
-        return NoHostError(
-            unmeetable(shape.command.needs, offers, programs=needs.programs(shape.inputs)),
-            hint="ask for less, or name hosts that have it: -w",
-        )
+        only = needs.programs(file.platform for file in shape.inputs)
+        unmet = unmeetable(shape.command.needs, offers, programs=only)
+        return NoHostError(unmet.what, hint=unmet.hint)
     if len(hosts) > 1:
         return NoHostError(
             f"none of {len(hosts)} hosts can be used", hint=f"mend them; then: {again}"

@@ -289,7 +289,7 @@ def _prepare(tx: Tx, run: RunId, name: str, number: int, submission: Submission)
 def _name_hosts(tx: Tx, run: RunId, submission: Submission) -> None:
     """Write down which hosts the run may use from now on, and how they are reached."""
     picky = needs.is_picky(submission.command, submission.inputs)
-    programs = needs.programs(submission.inputs)
+    programs = needs.programs(file.platform for file in submission.inputs)
     tx.change("run_forget_hosts", run)
     for spec in submission.hosts:
         host = upkeep.name_host(tx, spec.name, slots=spec.slots or 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from corral.model.base import Frozen
 from corral.model.needs import CPUS, MEMORY
@@ -61,8 +61,33 @@ def why_never(needs: Needs, offer: Offer, *, programs: Sequence[str] = ()) -> st
     return ""
 
 
-def unmeetable(needs: Needs, offers: Mapping[str, Offer], *, programs: Sequence[str] = ()) -> str:
+class Unmet(NamedTuple):
+    """What none of some hosts has, and the way out."""
+
+    what: str
+    hint: str
+
+
+def unmeetable(needs: Needs, offers: Mapping[str, Offer], *, programs: Sequence[str] = ()) -> Unmet:
     """Say of hosts none of which can run such a task what it is that none has."""
+    platforms = sorted({offer.platform for offer in offers.values() if offer.platform})
+    without_program = programs and all(
+        offer.platform not in (None, *programs) for offer in offers.values()
+    )
+    what = _lacking(needs, offers, platforms)
+    if what is None and without_program:
+        return Unmet(
+            f"there is no program for {', '.join(platforms)}, only for {', '.join(programs)}",
+            f'write [platform."{platforms[0]}"] with a push of its own, or name other hosts: -w',
+        )
+    return Unmet(
+        what or f"no host has all of {describe(needs)}",
+        "ask for less, or name hosts that have it: -w",
+    )
+
+
+def _lacking(needs: Needs, offers: Mapping[str, Offer], platforms: Sequence[str]) -> str | None:
+    """Name the one thing that no host has; None if each has some host."""
 
     def fails(one: Callable[[Offer], bool]) -> bool:
         return all(map(one, offers.values()))
@@ -70,11 +95,8 @@ def unmeetable(needs: Needs, offers: Mapping[str, Offer], *, programs: Sequence[
     for tag in needs.tags:
         if fails(lambda offer, tag=tag: tag not in offer.tags):  # type: ignore[misc]  # default binds
             return f"no host has the tag {tag}"
-    platforms = ", ".join(sorted({offer.platform for offer in offers.values() if offer.platform}))
     if needs.platform and fails(lambda offer: offer.platform not in (None, needs.platform)):
-        return f"no host is {needs.platform}; there is {platforms}"
-    if programs and fails(lambda offer: offer.platform not in (None, *programs)):
-        return f"there is no program for {platforms}, only for {', '.join(programs)}"
+        return f"no host is {needs.platform}; there is {', '.join(platforms)}"
     for name, amount in needs.amounts.items():
         known = {
             host: has for host, offer in offers.items() if (has := _amount(offer, name)) is not None
@@ -83,7 +105,7 @@ def unmeetable(needs: Needs, offers: Mapping[str, Offer], *, programs: Sequence[
             best = max(known, key=lambda host: known[host])
             most = f"; the largest is {best} with {_bare(name, known[best])}" if known[best] else ""
             return f"no host has {show(name, amount)}{most}"
-    return f"no host has all of {describe(needs)}"
+    return None
 
 
 def describe(needs: Needs) -> str:

@@ -7,7 +7,6 @@ text of any task from its values.
 from __future__ import annotations
 
 import difflib
-import posixpath
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +28,7 @@ from corral.model.command import (
     Text,
 )
 from corral.work import axes, commandlist, plain, programs, sources, tables, words
-from corral.work.render import BUILT_INS, PARTS, Renderer, Setting, format_value
+from corral.work.render import BUILT_INS, PARTS, Renderer, Setting, format_value, is_place
 from corral.work.sources import Ways
 from corral.work.sweep import Sweep
 from corral.work.where import Where
@@ -286,13 +285,13 @@ class _Parser:
                 hint="leave --here out, or the input",
             )
         axes.check_text(path, "the name of an input")
-        if path.startswith("/") or ".." in path.split("/") or not path.strip("./"):
+        if not is_place(path.removeprefix("./")):
             raise UsageError(
                 f"{path}: an input stands in the task's own folder", hint="write a relative path"
             )
         text = axes.read_text(source, self.folder)
         return Template(
-            path=posixpath.normpath(path),
+            path=path.removeprefix("./"),
             source=source,
             text=text,
             executable=text.startswith("#!"),

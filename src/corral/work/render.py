@@ -302,6 +302,11 @@ def place(path: str) -> str:
     return posixpath.join(INSIDE, *(step for step in steps if step != ".."))
 
 
+def is_place(path: str) -> bool:
+    """Say whether a file can stand there in a task's folder; each place is written in one way."""
+    return path.isprintable() and not {"", ".", ".."} & set(path.split("/"))
+
+
 def quote(value: str, where: Place) -> str:
     """Quote a value for its place, so that the shell hands it on byte for byte."""
     if value == SLOT_MARK:

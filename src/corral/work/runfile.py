@@ -21,10 +21,11 @@ from corral.model.run import EXIT_MEANINGS, ExitMeaning
 from corral.units import seconds, size
 from corral.work import axes, command, limits, needs, tables
 from corral.work.positions import Path, Positions
+from corral.work.render import is_place
 from corral.work.sources import Source, Ways
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from corral.work.axes import Folder
     from corral.work.command import Parsed
@@ -266,14 +267,9 @@ def _pushes(value: object) -> bool:
     return (
         bool(places)
         and all(map(_text, value.values()))
-        and all(map(_is_place, places))
+        and all(map(is_place, places))
         and not any(one.startswith(f"{folder}/") for folder in places for one in places)
     )
-
-
-def _is_place(path: str) -> bool:
-    """Say whether a file can stand there in a task's folder; each place is written in one way."""
-    return path.isprintable() and not {"", ".", ".."} & set(path.split("/"))
 
 
 def _count(value: object) -> bool:
@@ -491,11 +487,22 @@ def _value_problems(file: RunFile, folder: Folder) -> Iterator[Problem]:
                 axes.listed(name, value)
         except UsageError as error:
             yield Problem(("sweep", name), error.message, error.hint or "")
+    for path, pushed in _pushed(file):
+        for name in pushed:
+            if not folder.is_file(name) and not folder.glob(name):
+                yield Problem(path, f"push {name}: there is no such file here", "check the name")
     for table in file.params:
         try:
             tables.read(table, folder, [])
         except UsageError as error:
             yield Problem(("params",), error.message, error.hint or "")
+
+
+def _pushed(file: RunFile) -> Iterator[tuple[Path, Iterable[str]]]:
+    """List what is pushed, with the key that says so."""
+    yield ("push",), file.push
+    for name, push in file.platform.items():
+        yield ("platform", name, "push"), push if isinstance(push, tuple) else push.values()
 
 
 def _command_problems(file: RunFile, folder: Folder, text: str) -> Iterator[Problem]:
