@@ -14,9 +14,12 @@ import msgspec
 
 from corral import agent
 from corral.engine import exchange, judge, upkeep
+from corral.fleet.base import LaunchError
 from corral.master.farm import Farm
+from corral.master.hostkeeper import HostKeeper
 from corral.scheduler import lease, retry
 from corral.scheduler.retry import Decision
+from corral.server.agents import AgentChannel
 from corral.store.sqlite import SqliteReader, SqliteStore, SqliteTx
 from tests.simulation.run import simulate
 
@@ -251,6 +254,48 @@ def _start_again(on_port_closed: Any) -> Any:
     return planted
 
 
+def _forget_unsaid(obey: Any) -> Any:
+    """An agent forgets all that has ended as soon as anything is answered."""
+
+    def planted(self: Any, sent: Any, reply: Any) -> None:
+        obey(self, sent, {**reply, "answered": list(self.ended)})
+
+    return planted
+
+
+def _lose_at_once(_: Any) -> Any:
+    """A host of which nothing is heard for a moment is given up."""
+
+    def planted(tx: Any, incarnation: Any, *, why: str) -> None:
+        upkeep.lose_agent(tx, incarnation, why=why, now=1e9)
+
+    return planted
+
+
+def _bury_the_unreached(reach: Any) -> Any:
+    """A host that cannot be reached has no agent any more."""
+
+    async def planted(self: Any, kept: Any) -> Any:
+        try:
+            return await reach(self, kept)
+        except LaunchError:
+            if not kept.started:
+                raise
+            return None
+
+    return planted
+
+
+def _leave_the_collection(reach: Any) -> Any:
+    """A dead agent's second life is started, and nobody waits for what it brings."""
+
+    async def planted(self: Any, kept: Any) -> Any:
+        channel = await reach(self, kept)
+        return None if channel is not None and channel.collects else channel
+
+    return planted
+
+
 BUGS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "accept twice": (judge, "accept", _accept_twice),
     "grant twice for one request": (exchange, "exchange", _grant_twice),
@@ -274,6 +319,17 @@ BUGS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "start what a dead supervisor had started": (agent.Link, "on_port_closed", _start_again),
     "never give up a lost host": (lease.Terms, "standing", _never_lost),
     "resume without the agents that run": (Farm, "adopt", lambda _: lambda *__: None),
+    "forget what was not answered": (agent.Link, "_obey", _forget_unsaid),
+    "bury who cannot be reached": (HostKeeper, "_reach", _bury_the_unreached),
+    "lose a suspect at once": (upkeep, "suspect_agent", _lose_at_once),
+    "leave a dead agent's spool": (HostKeeper, "_reach", _leave_the_collection),
+    "take a report as often as it comes": (exchange, "_open", lambda _: lambda _: True),
+    "a request is always in hand": (lease.Silence, "asked", lambda _: lambda _: None),
+    "a report counts without its files": (AgentChannel, "_land", lambda _: lambda _, request: request),
+    "end a run that has active tasks": (
+        SqliteTx, "change",
+        _with_query("run_finish", lambda text: text.replace("('waiting', 'active')", "('waiting')")),
+    ),
     "twin on the same host": (
         SqliteReader, "rows",
         _with_rows("tasks_late", lambda text: text.replace("and a.host_id != ?2", "")),

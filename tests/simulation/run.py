@@ -166,6 +166,7 @@ class Simulation:
         checks.everything()
         checks.at_rest()
         checks.results(self._expected)
+        checks.content(self.blobs.landed)
         checks.starts(self.watch.starts)
         checks.acknowledged(self.watch.acknowledged.values())
 

@@ -36,8 +36,14 @@ SUSPECT_S = 6.0  # three beats
 IDLE_S = 45.0  # two idle beats: so long a free host may stand beside work
 WELL_S = 300.0  # so long after its last trouble a host must be in use: back-off, logins, patience
 CALM_S = 120.0  # so long after any trouble leases flow again
+UNHEARD_S = LOST_AFTER_S + 2 * SUSPECT_S  # a freeze of the master counts as some of it
 UNWANTED_S = 60.0  # so long what nobody wants may run: a beat, grace, and a kill that waits
 DIES = "its agent dies as soon as it is started"  # three times in a row: it is given up
+
+OTHER_LOSSES = (  # said by the agent itself, or checked with what becomes of the attempt
+    "it died with its agent", "the agent ended", "the agent does not have it any more",
+    "its host was not reached at the end",
+)  # fmt: skip
 
 TRACE = """
 create table history (id integer primary key, what text, name text, was text, now text, extra text);
@@ -76,6 +82,7 @@ class Watch:
         self._numbers: dict[str, int] = {}  # incarnation -> newest request that was carried out
         self._untold: dict[str, set[str]] = {}  # incarnation -> what it was not told to end, once
         self._ended: dict[str, Sequence[str]] = {}  # what it said has ended, reported or not
+        self._running: dict[str, Sequence[str]] = {}  # ... and what runs
         self._history = 0
         self._sampled = 0  # the history, when it was last looked at as a whole
         self._events = 0
@@ -144,6 +151,7 @@ class Watch:
                 if request.number >= self._numbers.get(name, 0):
                     self._numbers[name] = request.number
                     self._ended[name] = request.ended
+                    self._running[name] = [ticket for ticket, _ in request.running]
         for name in spoke:
             row = self._connection.execute(
                 "select request from agent where incarnation = ? and state not in ('bye', 'ended')",
@@ -187,13 +195,20 @@ class Watch:
             self._check_depth(granted)
 
     def _check_grant(self, ticket: str) -> None:
-        """A task is not given to a host that has it, nor while its run is not open."""
+        """A task is not given to a host that has it, given up or not, nor while its run is not open."""
         row = self._connection.execute(
             "select 1 from attempt a join attempt b on b.task_id = a.task_id and b.id != a.id"
             " and b.host_id = a.host_id and b.state in ('leased', 'running')"
             " and a.state = 'leased' where a.ticket = ?", (ticket,)
         ).fetchone()  # fmt: skip
         self.checks.hold(row is None, f"{ticket} was given to a host that had its task")
+        rows = self._connection.execute(
+            "select b.ticket, b.incarnation from attempt a join attempt b on b.task_id = a.task_id"
+            " and b.incarnation = a.incarnation and b.outcome = 'lost' and not b.kill"
+            " and b.epoch = a.epoch where a.ticket = ?", (ticket,)
+        ).fetchall()  # fmt: skip
+        runs = [before for before, name in rows if before in self._running.get(name, ())]
+        self.checks.hold(not runs, f"{ticket} was given to a host that still runs {runs}")
         self.checks.hold(any(self._was_open), f"{ticket} was given out of a run that is not open")
 
     def _check_depth(self, incarnations: set[str]) -> None:
@@ -260,6 +275,8 @@ class Watch:
             self._check_silence(incarnation, LOST_AFTER_S, f"{ticket} was given up")
         elif why in ("its agent died", "it did not start"):
             self.checks.hold(agent is None, f"{ticket} was given up though {incarnation} is there")
+        else:
+            self.checks.hold(why in OTHER_LOSSES, f"{ticket} was given up: {why}")
 
     def _check_silence(self, incarnation: str, least_s: float, what: str) -> None:
         """The agent was silent so long while this master was awake."""
@@ -313,6 +330,7 @@ class Watch:
 
     def _odd(self) -> Iterable[str]:
         """Name what must not last."""
+        yield from self._unheard()
         for host in self.hosts:
             quiet_s = self.loop.now - host.troubled_at
             if not host.is_well or quiet_s < CALM_S:
@@ -330,6 +348,18 @@ class Watch:
             is_used = state in ("up", "probation", "quarantined", "joining") or DIES in reason
             if quiet_s > WELL_S and self._is_calm(WELL_S) and not is_used:
                 yield f"{host.name} was well, and {state} ({reason})"
+
+    def _unheard(self) -> Iterable[str]:
+        """List agents of which nothing has been heard for long that still count as having tasks."""
+        assert self.life is not None
+        if not self.plan.silence_counts:
+            return
+        rows = self._connection.execute(
+            "select distinct incarnation from attempt where state in ('leased', 'running')"
+        ).fetchall()
+        for (incarnation,) in rows:
+            if self.life.silent_s(incarnation) > UNHEARD_S:
+                yield f"{incarnation} was not heard and had tickets"
 
     def _is_idle(self, host: Host) -> bool:
         """Say whether it has nothing to do beside work; what it still runs is none for it.

@@ -14,7 +14,7 @@ from corral.store.sqlite import SqliteReader
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 
 class BrokenError(AssertionError):
@@ -177,6 +177,15 @@ class Checks:
             digest, code = stored.get(report.ticket, (None, None))
             self.hold(digest is not None, f"{report.ticket} was acknowledged and is not stored")
             self.hold(code == report.exit, f"{report.ticket} is stored as exit {code}")
+
+    def content(self, kept: Collection[str]) -> None:
+        """The bytes of every declared file of a result are there, by their SHA-256."""
+        rows = self._connection.execute(
+            "select a.ticket, f.name, f.sha256 from file f join task t on t.accepted = f.attempt_id"
+            " join attempt a on a.id = f.attempt_id"
+        ).fetchall()
+        for ticket, name, sha256 in rows:
+            self.hold(sha256 in kept, f"{name} of {ticket} never came")
 
     def charges(self) -> None:
         """A task is charged for its own failures, each once."""
