@@ -1145,6 +1145,8 @@ class Upload:
             self.sent.append(self.files.pop(0))
 
     def cut_short(self):
+        """Send no more: it was killed. What it wrote is not all there, so it is no result."""
+        self.record = {"report": dict(self.record["report"], ended="killed")}
         self.files = []
         self.sent = []
         self.complaints = ["not sent, for it is not wanted any more"]

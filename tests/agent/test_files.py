@@ -230,13 +230,14 @@ def test_upload_asked_for_again_starts_from_nothing(bed: Bed) -> None:
 
 
 def test_nothing_more_is_sent_of_what_is_not_wanted_any_more(bed: Bed) -> None:
+    """Bug: it was told as a success, and taken as one that had written nothing."""
     bed.master.no_room_from = 3 * protocol.CHUNK
     bed.start()
     bed.give(lease(1, line="head -c 8000000 /dev/zero; echo x > out.txt", outputs=(FILE,)))
     wait_until(lambda: len(bed.master.uploads) > 3)
     bed.master.change(kill={"1-1-1-1"})
     report = bed.master.report("1-1-1-1")
-    assert (report.ended, report.exit, report.files) == ("exited", 0, ())
+    assert (report.ended, report.exit, report.files) == ("killed", 0, ())
     assert report.stdout == protocol.Stream()
     assert report.message == "not sent, for it is not wanted any more"
     wait_until(lambda: not list((bed.folder / "spool").glob("1-*")))

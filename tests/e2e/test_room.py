@@ -114,6 +114,28 @@ def test_when_the_disk_is_full_the_run_is_halted_in_order_and_goes_on_later(
     assert not (disk.path / ".corral" / "ballast").exists()
 
 
+def test_what_is_killed_before_its_output_found_room_is_no_result(
+    corral: Corral, disk: SmallDisk, tmp_path: Path
+) -> None:
+    # It ended well, but nothing of what it wrote has come: it was taken as done, with no output.
+    process = corral.start("run", "-j1", waiting_command(tmp_path, "seq {50001..50002}"))
+    wait_until(lambda: marks(tmp_path) == 1, what="a task runs")
+    disk.leave(30 * MIB)
+    wait_until(lambda: is_held_back(corral), what="the master has seen it")
+    (tmp_path / "go").touch()
+    wait_until(lambda: not corral.processes(tasks_only=True), what="the task has ended")
+    process.send_signal(signal.SIGINT)
+    wait_until(lambda: corral.json("status")["run"]["state"] == "halted", what="halted")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert corral.json("status")["run"]["counts"]["waiting"] == 2
+    disk.clear()
+    corral("resume")
+    assert len(corral.output("echo").splitlines()) == 50001 + 50002
+    assert marks(tmp_path) == 3
+
+
 def test_a_command_that_finds_too_little_room_says_so_and_starts_nothing(
     corral: Corral, disk: SmallDisk, tmp_path: Path
 ) -> None:
@@ -134,6 +156,6 @@ def test_a_cancelled_run_leaves_nothing_though_its_result_finds_no_room(
     wait_until(lambda: not corral.processes(tasks_only=True), what="the task has ended")
     corral("cancel")
     wait_until(lambda: not corral.processes(), seconds=15, what="our processes are gone")
-    assert not corral.agent_folders()
+    wait_until(lambda: not corral.agent_folders(), what="no folder of an agent is left")
     assert corral.json("status")["run"]["counts"]["cancelled"] == 1
     assert not list((disk.path / ".corral" / "blobs" / "part").iterdir())

@@ -450,6 +450,22 @@ def test_a_retry_after_a_cancel_awaits_what_still_runs(world: World) -> None:
     assert world.attempts() == [(1, "first", "accepted")]
 
 
+@pytest.mark.parametrize("started", [True, False], ids=["running", "leased as far as is known"])
+def test_what_has_ended_and_not_reported_hears_that_it_is_not_wanted(
+    world: World, started: bool
+) -> None:
+    # Only a request that was held heard it: another one's output was sent on, for 20 s or for good.
+    world.submit("sleep {1..1}")
+    agent = world.agent()
+    [ticket] = agent.take()
+    if started:
+        agent.running = [ticket]
+        agent.say()
+    world.verb("kill")
+    agent.held = agent.running = []
+    assert agent.say(ended=(ticket,)).kill == (ticket,)
+
+
 def test_the_same_command_after_a_cancel_awaits_what_still_runs(world: World) -> None:
     world.submit("true 1")
     agent = world.agent()

@@ -386,7 +386,7 @@ def _compare(
         present = name in queued or name in running
         if state == "leased" and name in running:
             started.append((attempt, now - running[name]))
-        if not wanted and (present or state == "running"):
+        if not wanted and (present or name in ended or state == "running"):
             (drop if is_done else kill).append(name)
         elif present:
             held += 1

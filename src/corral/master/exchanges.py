@@ -199,7 +199,8 @@ class Exchanges:
 
         A kill takes its time, and the agent hears of it again in every reply.
         """
-        told = frozenset(reply.kill + reply.drop + reply.back) | self.tails.words(incarnation)
+        told = frozenset(reply.kill + reply.drop) | self.tails.words(incarnation)
+        told |= {f"back:{name}" for name in reply.back}  # it may have to be killed after that
         if reply.stop:
             told |= {f"stop:{reply.stop}"}
         news = told - self._told.get(incarnation, frozenset())
