@@ -3991,7 +3991,8 @@ def agent_lives(folder):
 
 
 def open_lock(folder):
-    return os.open(os.path.join(folder, b"lock"), os.O_RDWR | os.O_NOFOLLOW)
+    """Open an agent's lock to look at; only who has it has it open for writing."""
+    return os.open(os.path.join(folder, b"lock"), os.O_RDONLY | os.O_NOFOLLOW)
 
 
 def is_locked(lock):
@@ -4415,20 +4416,29 @@ def pids_of(agent):
 
 
 def _holders(folder):
-    """List the processes that have an agent's lock, or its relay's, open."""
+    """List the processes that have an agent's lock, or its relay's."""
     wanted = {os.path.join(folder, name) for name in (b"lock", b"relay")} if folder else set()
-    return [pid for pid in _own_pids() if wanted & _open_files(pid)]
+    return [pid for pid in _own_pids() if any(_writes(pid, name) for name in _open(pid, wanted))]
 
 
-def _open_files(pid):
+def _open(pid, wanted):
+    """List the numbers under which a process has some files open."""
     home = b"/proc/%d/fd" % pid
-    found = set()
+    found = []
     try:
         for name in os.listdir(home):
-            found.add(os.readlink(os.path.join(home, name)))
+            if os.readlink(os.path.join(home, name)) in wanted:
+                found.append(name.decode())
     except OSError:
         pass  # it has ended, or a file was closed
     return found
+
+
+def _writes(pid, number):
+    """Say whether a file is open for writing: a master that waits for a lock only reads."""
+    words = _read_proc(pid, "fdinfo/" + number).split()
+    flags = int(words[words.index(b"flags:") + 1], 8) if b"flags:" in words else 0
+    return bool(flags & (os.O_WRONLY | os.O_RDWR))
 
 
 def end_agent(agent):

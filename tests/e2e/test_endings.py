@@ -276,3 +276,14 @@ def named(corral: Corral, name: str) -> int:
         pid for pid in corral.processes() if Path(f"/proc/{pid}/comm").read_text().strip() == name
     )
     return pid
+
+
+def test_reap_ends_an_agent_and_not_the_master_that_waits_for_it(corral: Corral) -> None:
+    process = corral.start("run", "-j2", marked(corral, release(corral), "1..3"))
+    wait_until(lambda: len(marks(corral)) == 2, what="two tasks run")
+    [found] = corral.json("reap", "--yes")["found"]
+    assert (found["agent"]["lives"], found["agent"]["unclean"]) == (True, [])
+    let_go(corral)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert corral.json("status")["run"]["counts"]["done"] == 3

@@ -129,7 +129,7 @@ def _find(what: AgentStart) -> str | None:
 def _wait_for_end(folder: str) -> None:
     """Wait, in a thread of its own, until link and supervisor have let go of their lock."""
     try:
-        lock = os.open(Path(folder) / "lock", os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(Path(folder) / "lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return  # it is gone with its folder
     try:
