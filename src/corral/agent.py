@@ -1651,6 +1651,7 @@ class Supervisor:
             self.processes.release(task.group)
             self._record_unstarted(task, problem.kind, problem.message)
         except OSError as problem:
+            self.processes.release(task.group)
             message = "cannot make the task's folder: %s" % (problem.strerror or problem)
             self._record_unstarted(task, "env", message)
         else:

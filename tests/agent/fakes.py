@@ -201,7 +201,7 @@ class Processes:
     stubborn: set[int] = field(default_factory=set)  # SIGKILL does nothing to these
     signals: list[tuple[int, int]] = field(default_factory=list)
     orphans: dict[int, tuple[str, int | None, Any]] = field(default_factory=dict)
-    cannot: agent.CannotStart | None = None
+    cannot: agent.CannotStart | OSError | None = None
     weights: dict[int, int] = field(default_factory=dict)  # bytes of a task's tree by its pid
     starts: dict[int, int] = field(default_factory=dict)  # pid -> start time, where it is not 5
     kills: int = 0  # by a kernel that was out of memory

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import pytest
@@ -457,10 +458,20 @@ def test_a_slot_is_not_free_while_anything_is_in_its_group(grouped: World) -> No
     assert grouped.ended()["t1"]["ended"] == "exited"
 
 
-def test_no_group_is_left_of_a_task_that_cannot_start(grouped: World) -> None:
-    grouped.processes.cannot = agent.CannotStart("spawn", "no such program")
+@pytest.mark.parametrize(
+    ("cannot", "kind"),
+    [
+        (agent.CannotStart("spawn", "no such program"), "spawn"),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), "env"),
+    ],
+    ids=["program", "process"],
+)
+def test_no_group_is_left_of_a_task_that_cannot_start(
+    grouped: World, cannot: Any, kind: str
+) -> None:
+    grouped.processes.cannot = cannot
     grouped.lease(1, memory=MIB)
-    assert grouped.ended()["t1"]["kind"] == "spawn"
+    assert grouped.ended()["t1"]["kind"] == kind
     assert not grouped.processes.groups
 
 

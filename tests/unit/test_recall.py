@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import pytest
 
 from corral.engine import exchange, upkeep
+from corral.engine.parts import Parts
 from corral.ids import Incarnation
 from corral.model.needs import Needs
-from corral.protocol import Reply, Report
+from corral.protocol import Exchange, Reply, Report
 from tests.support.invariants import Checks
 from tests.support.world import Agent, World, ended
 
@@ -126,6 +130,33 @@ def test_nothing_is_taken_from_a_silent_host_nor_for_one_that_failed_it(world: W
     two.say()
     assert world.parts.recalled == {}
     assert waits in one.held
+
+
+def test_agents_come_and_go_while_it_is_looked_for_what_is_late_or_stuck() -> None:
+    """Bug: the master's thread looked through what the store's thread was writing, and died of it."""
+    parts = Parts()
+    names = [Incarnation(f"a{n}") for n in range(50)]
+    over = threading.Event()
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            for name in names:
+                parts.hear(Exchange(incarnation=name, number=1, queued=("1-1-1-1",)))
+            for name in names:
+                parts.forget(name)
+
+    every_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=come_and_go, name="store")
+    thread.start()
+    try:
+        for _ in range(5000):
+            assert set(parts.stuck()) == set()
+            assert parts.late() == []
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(every_s)
 
 
 def test_small_tasks_behind_long_ones_go_to_an_idle_host(world: World) -> None:

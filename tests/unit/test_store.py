@@ -106,6 +106,15 @@ def test_a_closed_store_refuses(store: SqliteStore) -> None:
         store.write(put, "k", 1)
 
 
+def test_a_reader_that_comes_after_the_end_still_reads(store: SqliteStore) -> None:
+    store.write(put, "k", 1).result()
+    with store.reader() as reader:
+        assert got(reader, "k") == 1
+    store.close()  # with the connection that was kept for the next one
+    with store.reader() as reader:
+        assert got(reader, "k") == 1
+
+
 def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "corral.db"
     connection = sqlite3.connect(path)

@@ -421,7 +421,7 @@ class _Inside:
         return self._master.hosts(run)
 
     async def collect(self, run: RunId) -> None:
-        self._master.release_agents(but=run)  # they go while the results are put in order
+        self._master.release_agents()  # they go while the results are put in order
         await self._master.collect(run)
 
     def reader(self) -> AbstractContextManager[Reader]:

@@ -23,6 +23,8 @@ from corral.scheduler.stragglers import Learned, late_after_s
 from corral.work.render import Renderer, Setting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from corral.ids import RunId
     from corral.protocol import Exchange
     from corral.store.base import Reader, Row
@@ -77,7 +79,8 @@ class Part:
 class Parts:
     """What a master keeps between exchanges: the parts in use, the terms of leases.
 
-    A new submission of a run makes a new part.
+    A new submission of a run makes a new part. The store's thread writes here, the master's too when
+    an agent ends, and both read: agents may come and go while what they said is looked through.
     """
 
     def __init__(self) -> None:
@@ -104,8 +107,9 @@ class Parts:
         incarnation = Incarnation(request.incarnation)
         self.running[incarnation] = dict(request.running)
         self.queued[incarnation] = request.queued
-        if incarnation in self.recalled:
-            self.recalled[incarnation].intersection_update(request.queued)
+        recalled = self.recalled.get(incarnation)
+        if recalled is not None:
+            recalled.intersection_update(request.queued)
 
     def forget(self, incarnation: Incarnation) -> None:
         """Drop what an agent said that is gone."""
@@ -116,10 +120,13 @@ class Parts:
         """List the tickets that wait on hosts where nothing has been started for a while."""
         return [
             name
-            for incarnation, queued in self.queued.items()
-            if queued and min(self.running[incarnation].values(), default=0.0) >= STUCK_S
+            for incarnation, queued in list(self.queued.items())
+            if queued and min(self._running_s(incarnation), default=0.0) >= STUCK_S
             for name in queued
         ]
+
+    def _running_s(self, incarnation: Incarnation) -> Iterable[float]:
+        return self.running.get(incarnation, {}).values()
 
     def recall(self, holder: Incarnation, name: str) -> bool:
         """Have an agent give a ticket back; False: it is to do so already."""
@@ -173,7 +180,7 @@ class Parts:
     def late(self) -> list[str]:
         """List the tickets that run longer than they should, the latest first."""
         over: list[tuple[float, str]] = []
-        for running in self.running.values():
+        for running in list(self.running.values()):
             for name, seconds in running.items():
                 learned = self._learned.get(run_of(name))
                 after_s = None if learned is None else late_after_s(learned)

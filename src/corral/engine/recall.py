@@ -47,7 +47,7 @@ def recall(
 
 def is_asked_for(reader: Reader, key: Key, parts: Parts, *, but: Incarnation) -> bool:
     """Say whether another host has asked for what waits of a run, and can still have it."""
-    for incarnation, asked in parts.asking.items():
+    for incarnation, asked in list(parts.asking.items()):
         if incarnation != but and key in asked:
             row = reader.row("agent_get", incarnation)
             if row is not None and row[5] == "up":

@@ -94,9 +94,9 @@ class Master:
                 for task in tasks:
                     task.cancel()
 
-    def release_agents(self, *, but: RunId) -> None:
-        """Send the agents home ahead of the end, unless a run other than ``but`` goes on."""
-        if not self.busy(but=but):
+    def release_agents(self) -> None:
+        """Send the agents home ahead of the end, unless a run goes on, or goes on again."""
+        if not self.busy():
             self.farm.release()
 
     def leave_agents(self) -> None:

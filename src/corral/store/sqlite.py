@@ -121,10 +121,11 @@ class SqliteStore:
             if self._closed:
                 return
             self._closed = True
+            idle, self._idle = self._idle, []  # a reader that comes later opens its own
             self._queue.put(None)
         if self._thread is not None:
             self._thread.join()
-        for connection in self._idle:
+        for connection in idle:
             connection.close()
         self._connection.close()
 
