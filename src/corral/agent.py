@@ -1152,12 +1152,17 @@ class Upload:
         self.complaints = ["not sent, for it is not wanted any more"]
 
     def leave_out(self, problem):
-        name = "output"
+        """Leave out what cannot be read; a success without it is none."""
+        name, kind = "output", "env"
         if self.files:
-            name = self.files.pop(0).name
+            file = self.files.pop(0)
+            name, kind = file.name, ("env" if file.n < len(STREAMS) else "output")
         else:
             self.files = []
         self.complaints.append("cannot read %s: %s" % (name, problem.strerror or problem))
+        report = self.record["report"]
+        if report["ended"] == "exited" and report["exit"] == 0:
+            self.record = dict(self.record, report=dict(report, ended="failed", kind=kind))
 
     def report(self):
         """Give the report, with what the files turned out to be."""

@@ -266,3 +266,17 @@ def test_memory_stays_small_with_a_large_file(bed: Bed) -> None:
         status = Path(f"/proc/{pid}/status").read_text()
         peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
         assert int(peak.split()[1]) < 100 << 10
+
+
+def test_what_has_lost_its_output_is_no_success(bed: Bed) -> None:
+    """Bug: something swept /var/tmp, and it was taken as a success that had written nothing."""
+    bed.master.no_room_from = 0
+    bed.start()
+    bed.give(lease(1, line="seq 20000"))
+    wait_until(lambda: bed.master.uploads)
+    for stream in (bed.folder / "spool" / "1-1-1-1").iterdir():
+        stream.unlink()
+    bed.master.no_room_from = None
+    report = bed.master.report("1-1-1-1")
+    assert (report.ended, report.kind) == ("failed", "env")
+    assert "cannot read stdout" in report.message
