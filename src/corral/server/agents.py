@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from corral.master.master import Master
+    from corral.protocol import Report
 
     Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -121,7 +122,8 @@ class AgentChannel:
             return _refuse(400, f"not understood: {error}")
         if request.incarnation != incarnation:
             return _refuse(403, "signed by another agent")
-        landed = await asyncio.to_thread(self._land, request) if request.reports else request
+        uploaded = any(_names_files(report) for report in request.reports)
+        landed = await asyncio.to_thread(self._land, request) if uploaded else request
         reply = await self._master.exchanges.answer(landed)
         if isinstance(reply, Refusal):
             return Answer(410 if reply.gone else 403, msgspec.json.encode(reply))
@@ -223,6 +225,10 @@ def _offset(query: str) -> int:
     if not _OFFSET.fullmatch(text):
         raise ValueError(f"{text[:20]} is no place in a stream")
     return int(text)
+
+
+def _names_files(report: Report) -> bool:
+    return bool(report.stdout.sha256 or report.stderr.sha256 or report.files)
 
 
 def _upload_again(reply: Reply, tickets: set[str]) -> Reply:
