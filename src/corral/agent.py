@@ -3179,7 +3179,11 @@ class Groups:
 
     def _clear(self):
         """Kill whoever is in a task's group, also what no tag would show; remove the groups."""
-        for name in os.listdir(self.home) if os.path.isdir(self.home) else ():
+        try:
+            names = os.listdir(self.home)
+        except FileNotFoundError:
+            return  # it was never needed, or the other process of the agent ends, too
+        for name in names:
             if name.startswith(b"task-"):
                 place = os.path.join(self.home, name)
                 for pid in living_in(place):
@@ -3336,9 +3340,17 @@ def move_up(inner):
 
 
 def dissolve(folder):
-    """Remove the control groups of the agent in a folder, which is dead or ends."""
+    """Remove the control groups of the agent in a folder, which is dead or ends.
+
+    A stray process says which folder that is, and anybody may have such a process: what the folder
+    says counts only if it is this account that wrote it.
+    """
+    path = os.path.join(folder, b"group")
     try:
-        with open(os.path.join(folder, b"group"), "rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+                return
             home = file.read()
     except OSError:
         return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,43 @@ def test_beside_others_in_a_group_of_v2_memory_is_polled(bed: Bed, tmp_path: Pat
             pid = int(mate.read_text())
             os.kill(pid, signal.SIGKILL)
             wait_until(lambda: not alive(pid))
+
+
+@pytest.mark.system("root")
+@pytest.mark.parametrize("ours", [True, False], ids=["ours", "another account's"])
+def test_only_who_wrote_it_is_believed_where_the_groups_of_an_agent_are(
+    tmp_path: Path, ours: bool
+) -> None:
+    """Bug: whoever gave a process the tags of an agent had root's sweep kill any other."""
+    folder, group = tmp_path / "a1", tmp_path / "corral-a1" / "task-x"
+    folder.mkdir()
+    group.mkdir(parents=True)
+    (folder / "group").write_text(str(group.parent))
+    if not ours:
+        os.chown(folder / "group", 65534, 65534)
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
+        (group / "cgroup.procs").write_text(str(process.pid))
+        agent.dissolve(os.fsencode(folder))
+        if not ours:
+            assert process.poll() is None
+            process.kill()
+        assert process.wait(5) == -signal.SIGKILL
+
+
+def test_an_end_does_not_mind_that_the_other_process_is_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: link and supervisor remove the groups at once; who was second left the agent's folder."""
+    folder, home = tmp_path / "a1", tmp_path / "corral-a1"
+    folder.mkdir()
+    home.mkdir()
+    (folder / "group").write_text(str(home))
+    listdir = os.listdir
+
+    def list_too_late(path: bytes) -> list[bytes]:
+        home.rmdir()
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", list_too_late)
+    agent.dissolve(os.fsencode(folder))
+    assert not home.exists()
