@@ -14,6 +14,7 @@ from tests.simulation.run import simulate
 BATCHES = (range(1, 11), range(11, 21), range(21, 31), range(31, 41))
 FOUND = {  # a seed that once broke a promise: what happens in it
     1221: "an agent dies between the answer to its goodbye and the removal of its folder",
+    4703: "a task fails on the last usable host, a sick one, while well ones are in quarantine",
 }
 FINDING = {  # a seed that shows each planted bug: `make planted` searches them
     "accept twice": 14,

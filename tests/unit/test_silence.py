@@ -9,6 +9,7 @@ import pytest
 from corral.engine import exchange, upkeep
 from corral.ids import Incarnation
 from corral.protocol import Report
+from corral.scheduler import health
 from corral.scheduler.lease import Silence, Terms
 from tests.support.invariants import Checks
 from tests.support.world import Agent, World, ended
@@ -351,6 +352,41 @@ def test_a_host_gets_what_it_failed_again_only_when_all_that_can_be_asked_have()
     world.do(_quarantine, "sick1")
     assert last.say().leases == ()
     assert len(good.say().leases) == 1
+
+
+def test_a_task_waits_for_the_probe_of_another_host_rather_than_fail_for_good() -> None:
+    """Bug (seed 4703): the last usable host was a sick one, and failed whatever was left."""
+    world = World()
+    sick, well = world.agent("a1", host="sick", slots=1), world.agent("a2", host="well", slots=1)
+    world.submit("true {1..2}")
+    [first], [ticket] = well.take(), sick.take()
+    well.say(ended(first))
+    world.do(_quarantine, "well")
+    assert sick.say(ended(ticket, ended="failed", exit=None, kind="spawn")).leases == ()
+    assert world.recount() == {"done": 1, "waiting": 1}
+    world.do(lambda tx: upkeep.probe_host(tx, upkeep.name_host(tx, "well")))
+    well.say(ended(well.take()[0]))
+    assert world.recount() == {"done": 2}
+
+
+def test_a_host_that_was_probed_in_vain_too_often_is_not_waited_for() -> None:
+    world = World()
+    sick, dead = world.agent("a1", host="sick", slots=1), world.agent("a2", host="dead", slots=1)
+    world.submit("true 1")
+    world.do(_quarantine, "dead")
+    world.do(_blame, "dead", health.HOPELESS - 1)
+    [ticket] = sick.take()
+    assert sick.say(ended(ticket, ended="failed", exit=None, kind="spawn")).leases == ()
+    world.do(_blame, "dead", 1)
+    [again] = sick.take()
+    sick.say(ended(again, ended="failed", exit=None, kind="spawn"))
+    assert world.recount() == {"failed": 1}
+    assert dead.say().leases == ()
+
+
+def _blame(tx: Any, host: str, times: int) -> None:
+    for _ in range(times):
+        tx.change("host_run_blame", upkeep.name_host(tx, host), 1)
 
 
 def _quarantine(tx: Any, host: str) -> None:

@@ -21,7 +21,7 @@ from corral.engine.parts import Parts, lease
 from corral.ids import HostId, Incarnation, RunId, run_of, ticket
 from corral.model.base import Frozen
 from corral.protocol import PROTOCOL, RESULT, Exchange, Refusal, Reply, Report
-from corral.scheduler import placement
+from corral.scheduler import health, placement
 from corral.scheduler.stragglers import LEARN, MOST_TWINS, SHORTEST_S, late_after_s, may_help
 
 if TYPE_CHECKING:
@@ -490,7 +490,7 @@ def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: fl
             fits = stock.spare(key) if part.picky else agent.slots - stock.weigh(held)
             size = max(0, min(size, fits))
         if size:
-            rows = tx.rows("tasks_waiting", run, agent.host, hosts, size, kept)
+            rows = tx.rows("tasks_waiting", run, agent.host, size, kept, health.HOPELESS)
             _hand_out(tx, agent, number, run, rows, now)
             stock.add(key, len(rows))
             held += len(rows)

@@ -164,7 +164,9 @@ def fail(
             retries=asked.retries,
             host_succeeded=bool(record.successes),
             others_succeeded=bool(tx.value("host_run_others", known.host, known.run)),
-            untried=tx.value("hosts_untried", known.task, known.host, known.epoch, known.run),
+            untried=tx.value(
+                "hosts_untried", known.task, known.host, known.epoch, known.run, health.HOPELESS
+            ),
             others=others,
             fatal=fatal,
             grows=grows,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 NEVER_WORKED = 3  # failures blamed on a host without any success
 IN_A_ROW = 5
+HOPELESS = 10  # in a row, most of them probes: no task waits for the next probe any more
 BAD_COMMAND = 20  # failures of one kind, without any success in the run
 BAD_COMMAND_HOSTS = 3
 KILLED_HOSTS = 3  # that died while they ran a task, and it gets no other

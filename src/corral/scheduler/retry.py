@@ -18,7 +18,7 @@ class Failure(Frozen, frozen=True, kw_only=True):
     retries: int | None  # as the user gave it; None = the default
     host_succeeded: bool  # this host, in this run
     others_succeeded: bool  # another host, in this run
-    untried: int  # usable other hosts that have not failed this task
+    untried: int  # other hosts that have not failed this task: usable, or soon to be probed
     others: int  # usable other hosts
     fatal: bool = False  # the program says that no other attempt would help
     grows: bool = False  # it had too little memory, and gets more the next time
@@ -35,8 +35,8 @@ class Decision(Frozen, frozen=True, kw_only=True):
 def decide(failure: Failure) -> Decision:
     """Apply DESIGN.md section 5, "Failure kinds".
 
-    What is blamed on the host costs the task nothing while a usable host is left that has not
-    failed it; after that nobody else can be asked, so the task is charged.
+    What is blamed on the host costs the task nothing while a host is left that has not failed it,
+    usable or to be probed; after that nobody else can be asked, so the task is charged.
     """
     if failure.fatal:
         return Decision(blame="task", again=False)

@@ -496,21 +496,23 @@ left join run_count a on a.run_id = r.id and a.generation = r.generation and a.s
 where r.state = 'open' and w.n > 0 order by coalesce(a.n, 0), r.id
 
 -- tasks_waiting --
--- The next tasks of a run for a host: run_id, host_id, usable hosts, limit, tasks (a JSON list) that
--- its agent has. A host that failed a task gets it again only when every usable host has.
+-- The next tasks of a run for a host: run_id, host_id, limit, tasks (a JSON list) that its agent has,
+-- failures in a row that end the wait for a quarantined host. One that failed a task gets it again only
+-- when every host has that is usable or waited for.
 select t.id, t.number, t.attempts, t.epoch, t.next_reason, t.generation from task t
 where t.run_id = ?1 and t.state = 'waiting'
-    and t.id not in (select value from json_each(?5)) and (
-    ?3 <= 1 or t.attempts = 0
+    and t.id not in (select value from json_each(?4)) and (
+    t.attempts = 0
     or not exists (select 1 from attempt a where a.task_id = t.id and a.host_id = ?2
                    and a.outcome in ('failed', 'rejected') and a.epoch = t.epoch)
     or not exists (select 1 from host_run u join host h on h.id = u.host_id
                    where u.run_id = ?1 and u.wanted and u.unfit = ''
-                   and h.state in ('joining', 'probation', 'up', 'suspect')
+                   and (h.state in ('joining', 'probation', 'up', 'suspect')
+                        or (h.state = 'quarantined' and u.streak < ?5))
                    and not exists (select 1 from attempt a
                                    where a.task_id = t.id and a.host_id = h.id
                                    and a.outcome in ('failed', 'rejected') and a.epoch = t.epoch)))
-order by t.position limit ?4
+order by t.position limit ?3
 
 -- tasks_silent --
 -- Tasks that only silent hosts have, for another one: host_id, limit, tasks (a JSON list) that its agent has.
@@ -637,10 +639,12 @@ select successes, blamed, streak from host_run where host_id = ?1 and run_id = ?
 select exists (select 1 from host_run where run_id = ?2 and host_id != ?1 and successes > 0)
 
 -- hosts_untried --
--- Hosts of a run (?4), as in `hosts_usable`, other than ?2 that have not failed the task.
+-- Hosts of a run (?4) other than ?2 that have not failed the task: those of `hosts_usable`, and those
+-- in quarantine with fewer than ?5 failures in a row.
 select count(*) from host_run u join host h on h.id = u.host_id join run r on r.id = u.run_id
 where u.run_id = ?4 and u.wanted and u.unfit = '' and h.id != ?2
     and (h.state in ('joining', 'probation', 'up', 'suspect')
+         or (h.state = 'quarantined' and u.streak < ?5)
          or (h.state = 'gone' and r.state != 'open')) and not exists (
     select 1 from attempt a where a.task_id = ?1 and a.host_id = h.id
         and a.outcome in ('failed', 'rejected') and a.epoch = ?3)
