@@ -7,10 +7,13 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from corral.clock import SystemClock
+from corral.engine import queries
 from corral.fleet.base import Doors
+from corral.ids import Incarnation
 from corral.master.exchanges import Exchanges
-from corral.master.farm import Farm
+from corral.master.farm import PROBE_AFTER_S, Farm
 from corral.model.host import HostSpec
+from corral.scheduler.lease import LOST_AFTER_S
 from corral.store.folder import StateFolder
 from tests.support.world import World
 
@@ -22,15 +25,19 @@ def nobody(*_: object) -> Any:
     raise AssertionError("nobody is logged in to")
 
 
+def farm_of(world: World, folder: Path) -> Farm:
+    clock = SystemClock()
+    return Farm(
+        StateFolder.make(folder), world.store, exchanges=Exchanges(world.store, clock),
+        doors=Doors(listen=nobody, connect=nobody), clock=clock,
+    )  # fmt: skip
+
+
 def test_a_host_that_is_wanted_when_the_master_ends_is_not_kept(tmp_path: Path) -> None:
     """It raised, and left a coroutine that was never awaited."""
 
     async def story() -> None:
-        world, clock = World(), SystemClock()
-        farm = Farm(
-            StateFolder.make(tmp_path), world.store, exchanges=Exchanges(world.store, clock),
-            doors=Doors(listen=nobody, connect=nobody), clock=clock,
-        )  # fmt: skip
+        farm = farm_of(World(), tmp_path)
         keeping = asyncio.create_task(farm.keep(), name="keep hosts")
         await asyncio.sleep(0)  # it begins
         keeping.cancel()
@@ -39,3 +46,29 @@ def test_a_host_that_is_wanted_when_the_master_ends_is_not_kept(tmp_path: Path) 
         await farm.want([HostSpec(name="h1")])
 
     asyncio.run(story())
+
+
+def test_a_host_that_fell_silent_in_quarantine_is_lost_when_it_is_probed(tmp_path: Path) -> None:
+    """It was on probation from then on, and tasks waited for it: its silence had been told before."""
+
+    async def story() -> list[str]:
+        world = World()
+        world.agent("a1", host="sick")
+        farm = farm_of(world, tmp_path)
+        farm._exchanges.expect(Incarnation("a1"), lends=False)
+        world.do(lambda tx: tx.change("host_set", 1, "quarantined", "it is sick"))
+        states: list[str] = []
+        for _ in range(int(LOST_AFTER_S)):
+            await farm._judge_silence(1.0)
+            states.append(state_of(world))
+        farm._give_second_chances(PROBE_AFTER_S)
+        states.append(state_of(world))
+        await farm._judge_silence(1.0)
+        return [*states, state_of(world)]
+
+    assert asyncio.run(story())[-3:] == ["quarantined", "probation", "lost"]
+
+
+def state_of(world: World) -> str:
+    with world.store.reader() as reader:
+        return queries.known_hosts(reader)[0].state

@@ -209,6 +209,7 @@ class Farm:
             probe = self._probes.setdefault(host, Probe())
             if probe.due(passed_s):
                 self._store.write(upkeep.probe_host, host)
+                self._spoken.clear()  # it may be silent: that did not show in quarantine
 
 
 class Probe:
