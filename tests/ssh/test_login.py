@@ -99,7 +99,7 @@ ILL = {
     ),
     "Python 3.4": (
         lambda host: host.old_python(),
-        "its Python is older than 3.6: python3",
+        "its Python is older than 3.6 or has no zlib: python3",
         "set python = …",
     ),
     "read-only": (mount("ro", *PLACES), "/tmp: Read-only file system; /root/.cache", "set workdir"),

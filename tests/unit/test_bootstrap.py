@@ -94,6 +94,18 @@ def test_a_python_that_is_too_old_is_passed_over_and_named(tmp_path: Path) -> No
     assert alone.stdout.splitlines()[-1] == bootstrap.NO_PYTHON + b" " + str(old).encode()
 
 
+def test_a_python_without_zlib_is_passed_over_too(tmp_path: Path) -> None:
+    """Bug: it read the program and could not unpack it; the host was tried again without end."""
+    without = f"exec {sys.executable} $1 $2 $3 \"import sys; sys.modules['zlib'] = None; $4\" $5"
+    poor = python(tmp_path / "poor", "python3", without)
+    good = python(tmp_path / "good", "python3", f'exec {sys.executable} "$@"')
+    command = bootstrap.command(None, "join").replace(bootstrap.PYTHONS, f"{poor} {good}")
+    done = run(command, stdin=shipped(SOURCE, b"words\n"))
+    assert b"['join'] __main__ words" in done.stdout
+    alone = run(command.replace(str(good), ""))
+    assert alone.stdout.splitlines()[-1] == bootstrap.NO_PYTHON + b" " + str(poor).encode()
+
+
 def test_a_python_is_looked_for_in_the_usual_places(tmp_path: Path) -> None:
     python(tmp_path, "sh", 'exec /bin/sh "$@"')
     places = " ".join(place for place in bootstrap.PYTHONS.split() if place.startswith("~"))

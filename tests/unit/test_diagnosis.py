@@ -146,8 +146,8 @@ def test_what_a_forced_command_says_is_shown_briefly() -> None:
     ("too_old", "chosen", "message"),
     [
         ("", None, "gpu07: it has no python3 that corral finds"),
-        ("python3", None, "gpu07: its Python is older than 3.6: python3"),
-        ("", "/opt/py", "gpu07: /opt/py is no Python 3.6 or newer"),
+        ("python3", None, "gpu07: its Python is older than 3.6 or has no zlib: python3"),
+        ("", "/opt/py", "gpu07: /opt/py is no Python 3.6 or newer with zlib"),
     ],
     ids=["none", "old", "chosen"],
 )

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SHELL = b"corral-shell"
 FAST = 1  # level of compression: the best one takes 20 times as long and saves a seventh
-NO_PYTHON = b"corral-no-python"  # followed by those that were found and are too old
+NO_PYTHON = b"corral-no-python"  # followed by those that were found, too old or without zlib
 PYTHONS = (
     "python3 /usr/libexec/platform-python /usr/bin/python3 /usr/local/bin/python3"
     " /usr/bin/python3.[0-9] /usr/bin/python3.[0-9][0-9]"
@@ -41,9 +41,10 @@ PYTHONS = (
     " ~/.local/bin/python3"
 )
 _PATH = re.compile(r"[\w./~+-]+")
-_READ = (  # no quotes in it
-    "import sys;sys.version_info<(3,6)and sys.exit(9);f=sys.stdin.buffer;"
-    "exec(f.read(int(f.readline())))"
+_READ = (  # no quotes in it; 9: the next Python is tried, as nothing of stdin has been read
+    "import sys;sys.version_info<(3,6)and sys.exit(9);"
+    "sys.excepthook=lambda*_:sys.exit(9);import zlib;sys.excepthook=sys.__excepthook__;"
+    "f=sys.stdin.buffer;exec(f.read(int(f.readline())))"
 )
 _LOAD = """\
 import zlib

@@ -95,9 +95,9 @@ def other_command(host: str, *, ssh: str, noise: str, code: int | None) -> Launc
 def no_python(host: str, *, too_old: str, chosen: str | None) -> LaunchError:
     """Explain that the agent's program cannot run there."""
     if chosen is not None:
-        what = f"{chosen} is no Python 3.6 or newer"
+        what = f"{chosen} is no Python 3.6 or newer with zlib"
     elif too_old:
-        what = f"its Python is older than 3.6: {too_old}"
+        what = f"its Python is older than 3.6 or has no zlib: {too_old}"
     else:
         what = "it has no python3 that corral finds"
     return LaunchError(
