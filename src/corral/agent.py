@@ -3375,7 +3375,7 @@ def members(place):
     try:
         with open(os.path.join(place, b"cgroup.procs"), "rb") as file:
             return {int(pid) for pid in file.read().split()} - {0}  # 0: of another namespace
-    except OSError:
+    except (OSError, ValueError):  # gone, or no group at all
         return set()
 
 

@@ -171,6 +171,17 @@ def told(text: str, name: str, reason: str, hint: str) -> None:
     assert "suspect" not in text, text
 
 
+def test_a_program_that_never_answers_is_given_up(remote: Corral, ward: Bed) -> None:
+    dies = "head -c 5000 >/dev/null; echo no such module >&2; exit 1"
+    ward["h2"].sh(f"printf '#!/bin/sh\\n{dies}\\n' > ~/dies; chmod +x ~/dies")
+    remote.write("hosts.toml", '[hosts.h2]\npython = "~/dies"\n')
+    done = remote("run", "-w", "h2", "echo {1..3}", code=3)
+    assert "corral: h2: the agent did not start: no such module" in done.stderr
+    assert remote.json("hosts")["hosts"][0]["state"] == "unreachable"
+    remote("run", "-w", "h1,h2", "--fresh", "echo {1..3}")
+    assert remote.output("echo") == "1\n2\n3\n"
+
+
 def test_an_unknown_name_is_named(remote: Corral) -> None:
     check_named(remote, "nosuch", "Could not resolve hostname nosuch", "check the spelling")
 

@@ -41,7 +41,7 @@ AWAY_S = 1.0  # … on a host that could not be reached before
 SOON_S = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0)  # pauses while a busy server refuses; a word is said after
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # pauses between tries to reach a host that is away
 YOUNG_S = 5.0  # an agent that lived shorter than this died at once
-TRIES = 3  # agents that die at once before the host is given up
+TRIES = 3  # agents that die at once, or never answer, before the host is given up
 ENDS_WITH_LOGIN = (
     "its processes end with the login (KillUserProcesses?): it is used while the connection lasts"
 )
@@ -320,10 +320,10 @@ class HostKeeper:
         """Say why the host cannot be used, and wait before the next try, if there is to be one."""
         log.warning("host not reached host=%s reason=%s", self.spec.name, error)
         agent = self._agent
-        if agent is not None and (error.nothing_left or not agent.started):
+        self._failures += 1
+        if agent is not None and (error.nothing_left or not agent.started or self._is_mute(error)):
             await self._forget(agent, "it did not start", "joining")
             agent = None
-        self._failures += 1
         busy = error.soon and self._failures <= len(SOON_S)
         self._away = not busy
         if self._is_over():
@@ -341,6 +341,14 @@ class HostKeeper:
         pauses = SOON_S if busy else BACK_OFF_S
         pause = pauses[min(self._failures, len(pauses)) - 1]
         await self._pause(pause * random.uniform(0.5, 1.5))  # noqa: S311  (spreads tries)
+
+    def _is_mute(self, error: LaunchError) -> bool:
+        """Say whether no try has ever brought an answer of the agent, nor will another one.
+
+        If it came to be all the same, it ends by itself: its master never said a word.
+        """
+        known = self._agent is not None and self._agent.folder
+        return not known and not error.retryable and self._failures >= TRIES
 
     def _is_over(self) -> bool:
         return self._stopping and (self._agent is None or self._away)
