@@ -62,6 +62,7 @@ class Master:
     fetched: list[str] = field(default_factory=list)
     files: dict[tuple[str, int], bytearray] = field(default_factory=dict)
     uploads: list[tuple[str, int, int]] = field(default_factory=list)  # ticket, n, offset
+    asked_before: list[int] = field(default_factory=list)  # exchanges before each upload
     answer_reports: bool = True
     upload_again: set[str] = field(default_factory=set)
     drop_replies: int = 0  # so many replies are lost with their connection
@@ -189,6 +190,7 @@ class Master:
         """Take a piece; give (status, size of what has arrived)."""
         with self.changed:
             self.uploads.append((ticket, n, offset))
+            self.asked_before.append(len(self.asked))
             part = self.files.setdefault((ticket, n), bytearray())
             if self.no_room_from is not None and offset >= self.no_room_from:
                 return 507, len(part)

@@ -94,7 +94,7 @@ def test_background_processes_die_with_their_task(bed: Bed) -> None:
 
 def test_polite_task_has_its_grace(bed: Bed) -> None:
     bed.start()
-    line = "trap 'echo bye; exit 7' TERM; sleep 1000 & echo up > ready; wait"
+    line = "trap 'echo bye; exit 7' TERM; sh -c 'echo up > ready; exec sleep 1000' & wait"
     bed.give(lease(1, line=line), grace_s=10.0)
     wait_until(lambda: list(bed.folder.glob("slots/*/ready")))
     bed.master.change(kill={"1-1-1-1"})
