@@ -1,7 +1,9 @@
-"""When is a caller told the run that its command became?"""
+"""When is a caller told the run that its command became, and what is kept of it where?"""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,9 +18,11 @@ from corral.work import identity
 from corral.work.command import parse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from corral.ids import RunId
+    from corral.model.run import Submitted
 
 
 @pytest.mark.parametrize("tasks", [1, BATCH, BATCH + 1, 2 * BATCH + 1])
@@ -35,25 +39,51 @@ def test_before_any_of_its_tasks_can_be_handed_out(tmp_path: Path, tasks: int) -
             open_before.append(not told)
 
     store.listen(heard)
-    words = (f"echo {{1..{tasks}}}",)
-    command = parse(words, folder=RealFolder(tmp_path)).command
-    submitted = carry_out(
-        store,
-        Submission(
-            name="echo",
-            named=False,
-            folder=str(tmp_path),
-            skeleton=identity.skeleton(command),
-            words=words,
-            command=command,
-            options=Options(out=str(tmp_path / "results"), out_given=False),
-            hosts=(LOCAL_SPEC,),
-            detached=False,
-        ),
-        lambda: 0.0,
-        begun=begun,
-    )
+    submitted = submit(store, tmp_path, f"echo {{1..{tasks}}}", begun=begun)
     assert submitted.tasks == tasks
     assert told == [submitted.run]
     assert open_before == [False]
     store.close()
+
+
+def test_no_row_that_is_looked_at_often_holds_the_values_of_a_file(tmp_path: Path) -> None:
+    # A million lines stood in the row of the generation. The foreign key of each new task looks
+    # that row up, so the database read ten megabytes a task, and the submission never ended.
+    values = [f"value-{number}" for number in range(BATCH + 1)]
+    (tmp_path / "values.txt").write_text("\n".join(values))
+    place = tmp_path / "corral.db"
+    store = SqliteStore.open(place)
+    submit(store, tmp_path, "echo {@values.txt}", begun=lambda run: None)
+    store.close()
+    with closing(sqlite3.connect(place)) as database:
+        long = {table for table in _tables(database) if _longest(database, table) > len(values)}
+    assert long == {"command"}
+
+
+def submit(
+    store: SqliteStore, folder: Path, line: str, *, begun: Callable[[RunId], None]
+) -> Submitted:
+    command = parse((line,), folder=RealFolder(folder)).command
+    submission = Submission(
+        name="echo",
+        named=False,
+        folder=str(folder),
+        skeleton=identity.skeleton(command),
+        words=(line,),
+        command=command,
+        options=Options(out=str(folder / "results"), out_given=False),
+        hosts=(LOCAL_SPEC,),
+        detached=False,
+    )
+    return carry_out(store, submission, lambda: 0.0, begun=begun)
+
+
+def _tables(database: sqlite3.Connection) -> list[str]:
+    named = database.execute("select name from sqlite_schema where type = 'table'")
+    return [name for (name,) in named]
+
+
+def _longest(database: sqlite3.Connection, table: str) -> int:
+    """Give the characters in the longest row of a table."""
+    rows = database.execute(f"select * from {table}")
+    return max((sum(len(str(value)) for value in row) for row in rows), default=0)

@@ -76,7 +76,7 @@ def begin(tx: Tx, submission: Submission, now: float) -> Begun:
     run, name, state, number = found
     if state == "preparing":
         return _continue(tx, RunId(run), name, number, submission)
-    digest, inputs, sequence, last_number, _, _ = _shape(tx, run, number)
+    digest, inputs, sequence, last_number = _shape(tx, run, number)
     why = _why_fresh(submission, digest, msgspec.json.decode(inputs, type=tuple[Input, ...]))
     if why:
         number += 1
@@ -86,8 +86,7 @@ def begin(tx: Tx, submission: Submission, now: float) -> Begun:
         sequence, last_number = 1, 0
     else:
         sequence += 1
-        command, plain = _stored(submission)
-        tx.change("generation_again", run, number, command, plain)
+        _next_command(tx, run, number, submission)
     _prepare(tx, RunId(run), name, number, submission)
     return Begun(
         run=RunId(run),
@@ -206,13 +205,12 @@ def _continue(tx: Tx, run: RunId, name: str, number: int, submission: Submission
 
     Whoever calls has seen to it that no other submission of this run is under way.
     """
-    digest, _, sequence, last_number, _, _ = _shape(tx, run, number)
+    digest, _, sequence, last_number = _shape(tx, run, number)
     if digest != content_digest(submission.inputs):
         raise StateError(
             f"{name} is being prepared with other files", hint="wait for it, or: corral rm"
         )
-    command, plain = _stored(submission)
-    tx.change("generation_again", run, number, command, plain)
+    _next_command(tx, run, number, submission)
     _prepare(tx, run, name, number, submission)
     return Begun(
         run=run,
@@ -254,10 +252,15 @@ def _why_fresh(submission: Submission, digest: str, before: Sequence[Input]) -> 
 
 
 def _new_generation(tx: Tx, run: RunId, number: int, submission: Submission, now: float) -> None:
-    command, inputs = _stored(submission)
     names = json.dumps([axis.name for axis in submission.command.axes])
     digest = content_digest(submission.inputs)
-    tx.change("generation_new", run, number, digest, command, names, inputs, now)
+    tx.change("generation_new", run, number, digest, names, _json(submission.inputs), now)
+    tx.change("command_put", run, number, _json(submission.command))
+
+
+def _next_command(tx: Tx, run: int, number: int, submission: Submission) -> None:
+    tx.change("generation_again", run, number, _json(submission.inputs))
+    tx.change("command_put", run, number, _json(submission.command))
 
 
 def _prepare(tx: Tx, run: RunId, name: str, number: int, submission: Submission) -> None:
@@ -334,10 +337,6 @@ def _shape(tx: Tx, run: int, number: int) -> Row:
 def _last_number(tx: Tx, begun: Begun) -> int:
     number: int = _shape(tx, begun.run, begun.generation)[3]
     return number
-
-
-def _stored(submission: Submission) -> tuple[str, str]:
-    return _json(submission.command), _json(submission.inputs)
 
 
 def _json(value: object) -> str:

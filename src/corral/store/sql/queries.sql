@@ -95,19 +95,24 @@ where id = ?1 and state in ('open', 'paused', 'halted') and not exists (
 update run set state = 'cancelled', submission = null where id = ?1 and state = 'preparing'
 
 -- generation_get --
--- digest, inputs, submission, last_number, names, command.
-select digest, inputs, submission, last_number, names, command from generation
+-- digest, inputs, submission, last_number.
+select digest, inputs, submission, last_number from generation
 where run_id = ?1 and number = ?2
 
 -- generation_new --
--- A fresh start: run_id, number, digest, command, names, inputs, created.
-insert into generation (run_id, number, digest, command, names, inputs, created)
-values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+-- A fresh start: run_id, number, digest, names, inputs, created.
+insert into generation (run_id, number, digest, names, inputs, created)
+values (?1, ?2, ?3, ?4, ?5, ?6)
 
 -- generation_again --
 -- The next command of the same generation.
-update generation set submission = submission + 1, command = ?3, inputs = ?4
+update generation set submission = submission + 1, inputs = ?3
 where run_id = ?1 and number = ?2
+
+-- command_put --
+-- What the tasks of a generation run from now on: run_id, generation, text.
+insert into command (run_id, generation, text) values (?1, ?2, ?3)
+on conflict (run_id, generation) do update set text = excluded.text
 
 -- generation_filled --
 -- A batch is in: tasks named so far, highest number given.
@@ -589,8 +594,9 @@ where a.ticket = ?1 and x.number < a.number and x.kind = 'oom' and x.outcome = '
 
 -- part --
 -- What the leases of a run share: name, folder, options, names, command, inputs, tasks.
-select r.name, r.folder, r.options, g.names, g.command, g.inputs, g.tasks
-from run r join generation g on g.run_id = r.id and g.number = ?2 where r.id = ?1
+select r.name, r.folder, r.options, g.names, c.text, g.inputs, g.tasks
+from run r join generation g on g.run_id = r.id and g.number = ?2
+join command c on c.run_id = r.id and c.generation = ?2 where r.id = ?1
 
 -- generation_submission --
 -- Which command of the generation is the latest.
@@ -773,7 +779,9 @@ where id = ?1 and state in ('done', 'halted', 'paused', 'cancelled')
 
 -- generation_shape --
 -- names, command, inputs.
-select names, command, inputs from generation where run_id = ?1 and number = ?2
+select g.names, c.text, g.inputs from generation g
+join command c on c.run_id = g.run_id and c.generation = g.number
+where g.run_id = ?1 and g.number = ?2
 
 -- tasks --
 -- Tasks of a generation from a number on, with the attempt that tells most: run_id, generation, number after which, limit, 1 = also those not named by the latest command.

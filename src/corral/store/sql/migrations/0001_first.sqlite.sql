@@ -33,7 +33,6 @@ create table generation (
     run_id integer not null references run (id) on delete cascade,
     number integer not null,
     digest text not null,                   -- of the bytes that every task gets
-    command text not null,                  -- JSON of model.command.Command
     names text not null,                    -- JSON list of the parameters' names
     inputs text not null,                   -- JSON list of protocol.Input
     tasks integer not null default 0,       -- named by the latest command
@@ -46,6 +45,16 @@ create table generation (
     created real not null,
     primary key (run_id, number)
 ) without rowid;
+
+-- What a generation's tasks run; stands apart because values from a file make it megabytes long, and
+-- each look at a generation (every new task's foreign key is one) would read all of them.
+create table command (
+    run_id integer not null,
+    generation integer not null,
+    text text not null,                     -- JSON of model.command.Command
+    unique (run_id, generation),
+    foreign key (run_id, generation) references generation (run_id, number) on delete cascade
+);
 
 -- shipped files that belong to one value of an axis, by the place they have in a task's folder
 create table value_input (
