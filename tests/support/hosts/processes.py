@@ -66,9 +66,24 @@ def inner_pid(pid: int) -> int | None:
 
 
 def is_stopped(pid: int) -> bool:
-    """Say whether a process is stopped by a signal, or dead."""
+    """Say whether a process is stopped by a signal, or dead; or waits in vfork for one that is."""
+    state = _state(pid)
+    return state in ("", "T", "Z", "X") or (
+        state == "D" and any(_state(child) == "T" for child in _children(pid))
+    )
+
+
+def _state(pid: int) -> str:
     states = [line.split()[1] for line in _status(pid) if line.startswith("State:")]
-    return not states or states[0] in "TZX"
+    return states[0] if states else ""
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:  # it has just ended
+        return []
+    return [int(word) for word in text.split()]
 
 
 def send(pid: int, number: signal.Signals) -> bool:
