@@ -4,6 +4,8 @@ The submission is that of a user: ``corral run -d``, from its start to its retur
 all rows are in and the run is open. Meanwhile another run is going on whose tasks are so long
 that each one is asked for by an exchange of its own; the time that a slot stands empty between two of
 them holds one whole exchange: report, commit, lease, start.
+
+A range is computed; values of files are held, as bytes. So their memory is compared with that of a thousand.
 """
 
 from __future__ import annotations
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
 
 FEW = 100_000
 MANY = 1_000_000
+SHORT = 1_000  # lines of a file to compare with
 BEFORE_S = 4.0  # the other run alone, for comparison
 MB = 1e6
+HELD = 40 * MB  # for a million values of seven characters, a column
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +46,9 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(bench: Bench) -> list[Row]:
     """Submit 100,000 and 1,000,000 tasks, once each: a second time would tell little more."""
-    few, many = (_submit(bench, tasks) for tasks in (FEW, MANY))
+    few, many = (
+        _submit(bench, f"{tasks}", "", f"sleep 600 {{1..{tasks}}}") for tasks in (FEW, MANY)
+    )
     growth = many.together / few.together
     return [
         Row(
@@ -79,15 +85,57 @@ def run(bench: Bench) -> list[Row]:
             aim="< 200 ms",
             met=max(many.meanwhile) < 0.2,
         ),
+        *_held(bench, "lines of a file", 1, "sleep 600 {@values}"),
+        *_held(bench, "rows of a table of three", 3, "--params", "values", "sleep 600 {a} {b} {c}"),
     ]
 
 
-def _submit(bench: Bench, tasks: int) -> Seen:
-    with used(bench.folder / str(tasks)) as place:
+def _held(bench: Bench, what: str, columns: int, *words: str) -> list[Row]:
+    """Submit as many tasks whose values stand in a file."""
+    short, many = (
+        _submit(bench, f"{tasks}-{columns}", _values(tasks, columns), *words)
+        for tasks in (SHORT, MANY)
+    )
+    aim = HELD * columns
+    return [
+        Row(
+            what=f"1,000,000 {what} submitted",
+            figure=f"{many.seconds:.1f} s",
+            aim="< 60 s",
+            met=many.seconds < 60,
+        ),
+        *(
+            Row(
+                what=f"… peak RSS of the {process}",
+                figure=f"{most / MB:.1f} MB",
+                ratio=most / least,
+                to=f"1,000 ({least / MB:.1f} MB)",
+                aim=f"+ {aim / MB:.0f} MB",
+                met=most - least <= aim,
+            )
+            for process, most, least in (
+                ("master", many.master, short.master),
+                ("command", many.client, short.client),
+            )
+        ),
+    ]
+
+
+def _values(tasks: int, columns: int) -> str:
+    """Write lines of numbers of seven digits; a table has a header."""
+    header = "a,b,c\n" if columns > 1 else ""
+    return header + "".join(
+        ",".join([str(number)] * columns) + "\n" for number in range(MANY, MANY + tasks)
+    )
+
+
+def _submit(bench: Bench, name: str, values: str, *words: str) -> Seen:
+    with used(bench.folder / name) as place:
+        (place.folder / "values").write_text(values)
         place.run("run", "-q", "-d", "-j", "2", "--name", "other", "sleep 0.3 {1..5000}")
         time.sleep(BEFORE_S)
         began = time.time()
-        client = place.start("run", "-q", "-d", "-j", "2", "--yes", f"sleep 600 {{1..{tasks}}}")
+        client = place.start("run", "-q", "-d", "-j", "2", "--yes", *words)
         with watch.peaks([client.pid, place.master(), *place.agent()]) as seen:
             try:
                 code = client.wait(LIMIT_S)
@@ -95,7 +143,7 @@ def _submit(bench: Bench, tasks: int) -> Seen:
                 client.kill()  # no more than a formality once it has ended
         ended = time.time()
         if code != 0:
-            raise SystemExit(f"million: the submission of {tasks} tasks failed")
+            raise SystemExit(f"million: the submission of {name} failed")
         return Seen(
             seconds=ended - began,
             together=seen.together,

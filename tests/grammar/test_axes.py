@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.errors import UsageError
+from corral.model import texts
 from corral.model.command import Listed, Range, shortest
 from corral.work import axes, identity
 from corral.work.sweep import Sweep
@@ -88,7 +89,8 @@ def test_a_billion_values_cost_nothing_and_the_last_is_there() -> None:
 def test_k_counts_equal_settings_without_holes(lists: list[list[str]]) -> None:
     """So one more equal value adds tasks and renames none."""
     listed = [
-        Listed(name=f"x{n}", text="", kind="list", values=tuple(v)) for n, v in enumerate(lists)
+        Listed(name=f"x{n}", text="", kind="list", written=texts.written(v))
+        for n, v in enumerate(lists)
     ]
     found: dict[tuple[str, ...], list[int]] = {}
     for row in Sweep(listed, 1):
@@ -106,7 +108,8 @@ def test_any_part_of_a_sweep_is_the_same_part_of_the_whole(
     lists: list[list[str]], reps: int, data: st.DataObject
 ) -> None:
     listed = [
-        Listed(name=f"x{n}", text="", kind="list", values=tuple(v)) for n, v in enumerate(lists)
+        Listed(name=f"x{n}", text="", kind="list", written=texts.written(v))
+        for n, v in enumerate(lists)
     ]
     sweep = Sweep(listed, reps)
     start = data.draw(st.integers(0, len(sweep)))
@@ -115,7 +118,9 @@ def test_any_part_of_a_sweep_is_the_same_part_of_the_whole(
 
 
 def test_rep_turns_fastest_and_the_first_axis_slowest() -> None:
-    listed = [Listed(name=name, text="", kind="list", values=("1", "2")) for name in "ab"]
+    listed = [
+        Listed(name=name, text="", kind="list", written=texts.written(("1", "2"))) for name in "ab"
+    ]
     rows = [(*row.values, row.rep) for row in Sweep(listed, 2)]
     assert rows == sorted(rows)
     assert Counter(rows).most_common(1)[0][1] == 1

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corral.errors import UsageError
+from corral.model import texts
 from corral.model.command import Choice, Listed, Range
 from corral.work import axes
 from corral.work.command import parse
@@ -88,10 +89,17 @@ def test_axes_that_turn_together_are_one_and_k_counts_equal_rows() -> None:
 def test_counted_values_are_the_values_so_often(counted: list[tuple[str, int]]) -> None:
     values = tuple(value for value, _ in counted)
     short = Listed(
-        name="x", text="", kind="list", values=values, counts=tuple(n for _, n in counted)
+        name="x",
+        text="",
+        kind="list",
+        written=texts.written(values),
+        counts=tuple(n for _, n in counted),
     )
     long = Listed(
-        name="x", text="", kind="list", values=tuple(v for v, n in counted for _ in range(n))
+        name="x",
+        text="",
+        kind="list",
+        written=texts.written(v for v, n in counted for _ in range(n)),
     )
     assert list(Sweep([short], 2)) == list(Sweep([long], 2))
 

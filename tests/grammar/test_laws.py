@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corral.errors import UsageError
+from corral.model import texts
 from corral.model.command import Command, Listed
 from corral.model.run import EXIT_MEANINGS
 from corral.work import identity, runfile
@@ -46,7 +47,8 @@ class Empty:
 
 def axes_of(values: list[list[str]]) -> list[Listed]:
     return [
-        Listed(name=f"x{n}", text="", kind="list", values=tuple(v)) for n, v in enumerate(values)
+        Listed(name=f"x{n}", text="", kind="list", written=texts.written(v))
+        for n, v in enumerate(values)
     ]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from corral.cli.folder import RealFolder
-from corral.engine.submit import BATCH
+from corral.engine.submit import BATCH, begin, half_written
 from corral.master.submission import carry_out
 from corral.model.host import LOCAL_SPEC
 from corral.model.run import Options, Submission
@@ -60,11 +60,31 @@ def test_no_row_that_is_looked_at_often_holds_the_values_of_a_file(tmp_path: Pat
     assert long == {"command"}
 
 
+def test_what_a_master_left_half_written_is_found_with_its_command(tmp_path: Path) -> None:
+    values = [f"value-{number}" for number in range(BATCH + 1)]
+    (tmp_path / "values.txt").write_text("\n".join(values))
+    submission = submission_of(tmp_path, "echo {@values.txt}")
+    store = SqliteStore.in_memory()
+    store.write(begin, submission, 0.0).result()
+    with store.reader() as reader:
+        left = half_written(reader)
+    assert left == [submission]
+    submitted = carry_out(store, left[0], lambda: 0.0, begun=lambda run: None)
+    assert submitted.tasks == len(values)
+    with store.reader() as reader:
+        assert half_written(reader) == []
+    store.close()
+
+
 def submit(
     store: SqliteStore, folder: Path, line: str, *, begun: Callable[[RunId], None]
 ) -> Submitted:
+    return carry_out(store, submission_of(folder, line), lambda: 0.0, begun=begun)
+
+
+def submission_of(folder: Path, line: str) -> Submission:
     command = parse((line,), folder=RealFolder(folder)).command
-    submission = Submission(
+    return Submission(
         name="echo",
         named=False,
         folder=str(folder),
@@ -75,7 +95,6 @@ def submit(
         hosts=(LOCAL_SPEC,),
         detached=False,
     )
-    return carry_out(store, submission, lambda: 0.0, begun=begun)
 
 
 def _tables(database: sqlite3.Connection) -> list[str]:

@@ -60,7 +60,7 @@ async def _until_idle(master: Master) -> None:
         if asked.is_set():
             await _end(master)
             return
-        if any(not master.is_stuck(run) for run, _ in master.busy()):
+        if master.takes_in() or any(not master.is_stuck(run) for run, _ in master.busy()):
             busy_since = loop.time()
 
 

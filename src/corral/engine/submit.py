@@ -16,15 +16,17 @@ from corral.engine import events, needs, upkeep
 from corral.errors import StateError, UsageError
 from corral.ids import RunId
 from corral.model.base import Frozen
+from corral.model.command import Command
 from corral.model.run import Input, Submission, Submitted
 from corral.scheduler.needs import why_never
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from corral.store.base import Row, Tx
+    from corral.store.base import Reader, Row, Tx
 
 BATCH = 2_000  # rows in one transaction: other runs' exchanges wait no longer than for these
+_APART = Command(form="vector", words=())  # in a stored submission: the command has its own table
 
 
 class Begun(Frozen, frozen=True, kw_only=True):
@@ -174,6 +176,17 @@ def at_once(tx: Tx, submission: Submission, rows: Sequence[NewTask], now: float)
     return finish(tx, begun, filled, tasks=len(rows), now=now)
 
 
+def half_written(reader: Reader) -> list[Submission]:
+    """List the submissions that a master left half-written; doing them again finishes them."""
+    return [
+        msgspec.structs.replace(
+            msgspec.json.decode(submission, type=Submission),
+            command=msgspec.json.decode(command, type=Command),
+        )
+        for submission, command in reader.rows("run_preparing")
+    ]
+
+
 def content_digest(inputs: Iterable[Input]) -> str:
     """Digest the bytes that every task gets: another digest is another generation."""
     lines = sorted(
@@ -276,7 +289,7 @@ def _prepare(tx: Tx, run: RunId, name: str, number: int, submission: Submission)
         _json(submission.options),
         number,
         int(submission.detached),
-        _json(submission),
+        _json(msgspec.structs.replace(submission, command=_APART)),
         int(needs.is_picky(submission.command, submission.inputs)),
     )
     tx.change_each(

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from corral.engine import events, judge
 from corral.engine.judge import Known
-from corral.ids import HostId, Incarnation, RunId
-from corral.model.run import Submission
+from corral.ids import HostId, Incarnation
 from corral.scheduler import health
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from corral.model.host import HostState
-    from corral.store.base import Reader, Tx
+    from corral.store.base import Tx
 
 
 KEEPER = 1  # the number of the one master; several may share a database later
@@ -158,14 +155,6 @@ def probe_host(tx: Tx, host: HostId) -> None:
 def record_refusal(tx: Tx, text: str, now: float) -> None:
     """Somebody sent what no agent of ours would, or one that is not wanted any more speaks."""
     events.add(tx, now, "refused", text=text)
-
-
-def half_written(reader: Reader) -> list[tuple[RunId, Submission]]:
-    """List the submissions that a master left half-written; doing them again finishes them."""
-    return [
-        (RunId(run), msgspec.json.decode(text, type=Submission))
-        for run, _, text in reader.rows("run_preparing")
-    ]
 
 
 def name_host(tx: Tx, name: str, *, slots: int = 0) -> HostId:

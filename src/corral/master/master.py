@@ -8,7 +8,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
-from corral.engine import control, queries, upkeep
+from corral.engine import control, queries, submit
 from corral.errors import CorralError
 from corral.ids import RunId
 from corral.master.collector import collect_run
@@ -224,6 +224,10 @@ class Master:
                 if number != but
             ]
 
+    def takes_in(self) -> bool:
+        """Say whether a command is being taken in; until its first tasks are, no run is busy with it."""
+        return any(lock.locked() for lock in self._submitting.values())
+
     async def follow(self, asked: Follow) -> Followed:
         """Give what a running attempt has written beyond the offsets, when there is more.
 
@@ -307,8 +311,8 @@ class Master:
     async def _finish_half_written(self) -> None:
         """Finish what a master before this one began to submit, and serve what is open."""
         with self.store.reader() as reader:
-            left = upkeep.half_written(reader)
-        for _, submission in left:
+            left = submit.half_written(reader)
+        for submission in left:
             await self.submit(submission)
         if self.busy():
             for run, _ in self.busy():
@@ -326,7 +330,7 @@ class Master:
 
     def _sweep_blobs(self) -> None:
         """Free what a removed run alone had; not while bytes may be on their way."""
-        if self.busy() or any(lock.locked() for lock in self._submitting.values()):
+        if self.busy() or self.takes_in():
             return
         with self.store.reader() as reader:
             used = {row[0] for row in reader.rows("blobs_used")}

@@ -5,13 +5,18 @@ Stored as JSON with each generation of a run. It holds no file contents and, for
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from decimal import Decimal, localcontext
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from corral.model.base import Frozen
 from corral.model.needs import Needs
+from corral.model.texts import Texts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,14 +78,23 @@ class Range(Frozen, frozen=True, kw_only=True, tag="range"):
         return lambda index: _padded(_with_point(start + index * by, places), width)
 
 
-class Listed(Frozen, frozen=True, kw_only=True, tag="listed"):
+class Listed(Frozen, frozen=True, kw_only=True, tag="listed", dict=True):
     """Values that were written out, or found once."""
 
     name: str
     text: str  # as typed, without the name
     kind: Literal["list", "glob", "file"]  # a glob's values are paths, shipped to the task
-    values: tuple[str, ...]
+    written: msgspec.Raw = msgspec.field(name="values")  # a JSON list of texts: texts.written
     counts: tuple[int, ...] = ()  # how often each value stands, from 1; () = once
+
+    @cached_property
+    def values(self) -> Texts:
+        """Find where each value stands; not done for a command that is only sent or stored.
+
+        Raises:
+            UsageError: They are no texts.
+        """
+        return Texts(self.written)
 
     def __len__(self) -> int:
         return sum(self.counts) if self.counts else len(self.values)
@@ -93,7 +107,7 @@ class Listed(Frozen, frozen=True, kw_only=True, tag="listed"):
         """Give `value` prepared for many calls."""
         if not self.counts:
             return self.values.__getitem__
-        ends = list(accumulate(self.counts))
+        ends = array("Q", accumulate(self.counts))
         return lambda index: self.values[bisect_right(ends, index)]
 
 

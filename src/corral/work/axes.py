@@ -8,10 +8,11 @@ from decimal import Decimal, localcontext
 from typing import TYPE_CHECKING, Protocol
 
 from corral.errors import UsageError
+from corral.model import texts
 from corral.model.command import DIGITS, Axis, Listed, Range
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 MOST = 10**9  # values of one axis; more is a slip of the keyboard
 ROUNDING = Decimal("1e-20")  # of two logarithms: far above their error, far below a step
@@ -74,7 +75,7 @@ def parse(name: str, text: str, folder: Folder, notes: list[str]) -> Axis:
         return _range(name, text)
     items = text.split(",")
     if not any(c in text for c in "*?["):
-        return Listed(name=name, text=text, kind="list", values=tuple(items))
+        return Listed(name=name, text=text, kind="list", written=texts.written(items))
     return _glob(name, text, items, folder)
 
 
@@ -88,7 +89,7 @@ def listed(name: str, values: Sequence[str]) -> Listed:
         raise UsageError(f"{name}: a list without values", hint="give it at least one")
     for value in values:
         check_text(value, f"a value of {name}")
-    return Listed(name=name, text=",".join(values), kind="list", values=tuple(values))
+    return Listed(name=name, text=",".join(values), kind="list", written=texts.written(values))
 
 
 def check_text(text: str, what: str) -> None:
@@ -209,18 +210,31 @@ def read_text(path: str, folder: Folder) -> str:
         ) from error
 
 
+def lines(text: str) -> Iterator[str]:
+    r"""Cut behind each ``\n`` and nowhere else: other line ends may be part of a value."""
+    start = 0
+    while start < len(text):
+        end = text.find("\n", start) + 1 or len(text)
+        yield text[start:end]
+        start = end
+
+
+def without_end(line: str) -> str:
+    r"""Cut off what ends a line, ``\n`` or ``\r\n``."""
+    return line.removesuffix("\n").removesuffix("\r")
+
+
 def _file(name: str, text: str, folder: Folder, notes: list[str]) -> Listed:
     path = text[1:]
-    lines = [line.removesuffix("\r") for line in read_text(path, folder).split("\n")]
-    if lines and not lines[-1]:
-        lines.pop()
-    values = tuple(line for line in lines if line)
-    if not values:
+    content = read_text(path, folder)
+    values = filter(None, map(without_end, lines(content)))
+    axis = Listed(name=name, text=text, kind="file", written=texts.written(values))
+    if not len(axis):
         raise UsageError(f"{path}: holds no line", hint="one value a line")
-    if len(values) < len(lines):
-        blank = len(lines) - len(values)
+    blank = content.count("\n") + (not content.endswith("\n")) - len(axis)
+    if blank:
         notes.append(f"{path}: {blank} blank line{'s' if blank > 1 else ''} left out")
-    return Listed(name=name, text=text, kind="file", values=values)
+    return axis
 
 
 def _glob(name: str, text: str, items: Sequence[str], folder: Folder) -> Listed:
@@ -237,7 +251,7 @@ def _glob(name: str, text: str, items: Sequence[str], folder: Folder) -> Listed:
                 f"{{{text}}}: there is no file {item} here",
                 hint="a list with * ? [ names files; values with those: -p with @file, or [sweep]",
             )
-    return Listed(name=name, text=text, kind="glob", values=tuple(values))
+    return Listed(name=name, text=text, kind="glob", written=texts.written(values))
 
 
 def _matches(pattern: str, folder: Folder) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -848,7 +849,7 @@ class _Parser:
         yield tuple(usual.values())
         for name in (part.name for part in mark.pattern if isinstance(part, Ref)):
             axis = self.axes.get(name)
-            for value in axis.values[1:] if isinstance(axis, Listed) else ():
+            for value in islice(axis.values, 1, None) if isinstance(axis, Listed) else ():
                 yield tuple((usual | {name: value}).values())
 
     # ---------------------------------------------------------------- shipping
@@ -922,10 +923,10 @@ class _Parser:
 
     def _note_files(self, axis: Listed) -> None:
         """Tell of values that look like more than the texts they are."""
-        for value in axis.values[:_TOO_MANY] if axis.kind == "list" else ():
+        for value in islice(axis.values, _TOO_MANY) if axis.kind == "list" else ():
             if axes.looks_like_range(value) and len(axis.values) > 1:
                 self.notes.append(f"{value} in the list {axis.name} is text, no range")
-        values = axis.values[:_TOO_MANY]
+        values = islice(axis.values, _TOO_MANY)
         if not self.here and all(self._is_ours(value) for value in values):
             self.notes.append(
                 f"values of {axis.name} name files here, not shipped: --push them, or write "

@@ -7,12 +7,13 @@ is one axis, whose values are the lines.
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from corral.errors import UsageError
+from corral.model import texts
 from corral.model.command import Command, Listed, Ref, Segment, Text
 from corral.work import axes, programs, words
 from corral.work.render import LINE_BUILT_INS, Renderer, Setting
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 NAME = "command"  # of the axis
 MOST = 1_000_000  # lines that --axes makes of a list: these are written out
 MOST_TIMES = 1_000_000_000  # of one line
+KNOWN = 1_000  # words of which it is remembered whether they name a file
 _COUNTED = re.compile(r"\s*(\d+)\s*[x×]\s+(.*)")
 
 
@@ -35,21 +37,22 @@ def read(path: str, folder: Folder, notes: list[str], *, counts: bool) -> Listed
     Raises:
         UsageError: It cannot be read, or there is no command in it.
     """
-    lines: list[str] = []
+    lines = texts.Writer()
     times: list[int] = []
     left_out = 0
-    for number, line in enumerate(axes.read_text(path, folder).split("\n"), 1):
-        count, text = _counted(line.removesuffix("\r")) if counts else (1, line.removesuffix("\r"))
+    for number, line in enumerate(axes.lines(axes.read_text(path, folder)), 1):
+        text = axes.without_end(line)
+        count, text = _counted(text) if counts else (1, text)
         if count > MOST_TIMES:
             raise UsageError(
                 f"{path}:{number}: more than {MOST_TIMES} times", hint="write 10x ./sim"
             )
         if text.strip() and not text.lstrip().startswith("#") and count:
-            lines.append(text)
+            lines.add((text,))
             times.append(int(count))
         elif text.strip():
             left_out += 1
-    if not lines:
+    if not times:
         raise UsageError(f"{path}: holds no command", hint="one command a line")
     if left_out:
         many = "s" if left_out > 1 else ""
@@ -58,7 +61,7 @@ def read(path: str, folder: Folder, notes: list[str], *, counts: bool) -> Listed
         name=NAME,
         text=f"@{path}",
         kind="file",
-        values=tuple(lines),
+        written=lines.done(),
         counts=tuple(times) if any(count != 1 for count in times) else (),
     )
 
@@ -75,19 +78,19 @@ def expanded(path: str, axis: Listed, understand: Callable[[str], Command]) -> L
     Raises:
         UsageError: A line cannot be meant, or they come to too many.
     """
-    lines: list[str] = []
+    lines = texts.Writer()
     times: list[int] = []
     for number, line in enumerate(axis.values):
         for text in _variants(path, understand(line)):
-            lines.append(text)
+            lines.add((text,))
             times.append(axis.counts[number] if axis.counts else 1)
-        if len(lines) > MOST:
+        if len(times) > MOST:
             raise UsageError(f"{path}: more than {MOST} commands", hint="write one with a range")
     return Listed(
         name=NAME,
         text=axis.text,
         kind="file",
-        values=tuple(lines),
+        written=lines.done(),
         counts=tuple(times) if axis.counts else (),
     )
 
@@ -120,7 +123,7 @@ def shipped(
     axis: Listed, is_ours: Callable[[str], bool], notes: list[str], *, shell: str
 ) -> list[str]:
     """List the programs and scripts of the lines that lie in this folder; note what stays here."""
-    ours = cache(is_ours)
+    ours = lru_cache(KNOWN)(is_ours)
     found: dict[str, None] = {}
     left: dict[str, None] = {}
     seen: set[tuple[str, ...]] = set()
@@ -149,9 +152,9 @@ def _files_of(
             by_command.setdefault(word.command, []).append(word.text)
         elif word.target == "<" and is_ours(word.text):
             yield word.text, False
-    for texts in by_command.values():
-        travels = programs.travelling(texts, is_ours)
-        for at, text in enumerate(texts):
+    for spoken in by_command.values():
+        travels = programs.travelling(spoken, is_ours)
+        for at, text in enumerate(spoken):
             if is_ours(text):
                 yield text, at in travels
 

@@ -11,7 +11,8 @@ from itertools import islice
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
-from corral.model.command import Choice, Listed
+from corral.model.command import Choice, Range
+from corral.work import repeats
 from corral.work.shuffle import Permutation
 from corral.work.where import Where
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from corral.model.command import Axis, Command
+    from corral.work.repeats import Repeats
 
 
 class Row(NamedTuple):
@@ -139,7 +141,7 @@ class Sweep:
             values, k = _pick(outer, row)
             for place in range(first, inner.length):
                 own = inner.values(place)
-                yield values + own, k * inner.equal(own) + inner.occurrence(place)
+                yield values + own, k * inner.equal(place) + inner.occurrence(place)
             first = 0
 
 
@@ -149,28 +151,24 @@ class _Dimension:
     def __init__(self, axes: Sequence[Axis]) -> None:
         self.length = len(axes[0])
         self.values = _reader(axes)
-        self._occurrences, self._equal = self._repeats(axes)
+        self._repeats = self._find_repeats(axes)
 
     def occurrence(self, index: int) -> int:
         """Say how often the values stood before."""
-        return self._occurrences[index] if self._occurrences else 0
+        return self._repeats.before[index] if self._repeats else 0
 
-    def equal(self, values: tuple[str, ...]) -> int:
-        """Say how often values stand in all: so k runs from 0 without holes."""
-        return self._equal[values] if self._equal else 1
+    def equal(self, index: int) -> int:
+        """Say how often the values stand in all: so k runs from 0 without holes."""
+        return self._repeats.all[index] if self._repeats else 1
 
-    def _repeats(self, axes: Sequence[Axis]) -> tuple[list[int], dict[tuple[str, ...], int]]:
-        """Say of each place how often its values stood before, and in all; empty where all differ."""
+    def _find_repeats(self, axes: Sequence[Axis]) -> Repeats | None:
+        """Count equal values; those of axes that turn together differ if those of one do."""
+        found: Repeats | None = None
         for axis in axes:
-            if not isinstance(axis, Listed) or _all_differ(axis):
-                return [], {}
-        seen: dict[tuple[str, ...], int] = {}
-        found: list[int] = []
-        for index in range(self.length):
-            values = self.values(index)
-            found.append(seen.get(values, 0))
-            seen[values] = found[-1] + 1
-        return (found, seen) if len(seen) < self.length else ([], {})
+            found = None if isinstance(axis, Range) else repeats.find(self.length, axis.reader())
+            if found is None:
+                return None
+        return found if len(axes) == 1 else repeats.find(self.length, self.values)
 
 
 def _reader(axes: Sequence[Axis]) -> Callable[[int], tuple[str, ...]]:
@@ -179,10 +177,6 @@ def _reader(axes: Sequence[Axis]) -> Callable[[int], tuple[str, ...]]:
         read = readers[0]
         return lambda index: (read(index),)
     return lambda index: tuple([reader(index) for reader in readers])
-
-
-def _all_differ(axis: Listed) -> bool:
-    return not axis.counts and len(set(axis.values)) == len(axis.values)
 
 
 def _dimensions(axes: Sequence[Axis], together: Sequence[Sequence[str]]) -> list[_Dimension]:
@@ -207,5 +201,5 @@ def _pick(dimensions: Sequence[_Dimension], index: int) -> tuple[tuple[str, ...]
     for dimension, place in zip(dimensions, reversed(places), strict=True):
         own = dimension.values(place)
         values += own
-        k = k * dimension.equal(own) + dimension.occurrence(place)
+        k = k * dimension.equal(place) + dimension.occurrence(place)
     return values, k

@@ -6,13 +6,19 @@ import csv
 import json
 import posixpath
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from itertools import chain, compress, islice
+from operator import not_
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from corral.errors import UsageError
+from corral.model import texts
 from corral.model.command import Listed
-from corral.work import axes
+from corral.work import axes, repeats
 
 if TYPE_CHECKING:
+    import _csv
     from collections.abc import Iterable, Iterator, Sequence
 
     from corral.work.axes import Folder
@@ -22,30 +28,23 @@ _LINES = (".jsonl", ".ndjson", ".json")
 _WRITE = "a header of names, then a row a task"
 
 
-class _Table(NamedTuple):
-    names: list[str]
-    rows: list[tuple[str, ...]]
-
-
 def read(path: str, folder: Folder, notes: list[str]) -> list[Listed]:
     """Give the columns of a table as axes that turn together.
 
     Raises:
         UsageError: It cannot be read, or is no table; with the line.
     """
-    table = _parse(path, axes.read_text(path, folder))
-    if not table.rows:
+    columns = _parse(path, axes.read_text(path, folder))
+    if not columns or not len(columns[0]):
         raise UsageError(f"{path}: holds no row", hint=_WRITE)
-    names, rows = _own(path, table, notes)
+    columns = _own(path, columns, notes)
+    names = [column.name for column in columns]
     for name in names:
         _check_name(path, name, names)
-    return [
-        Listed(name=name, text=f"{path}:{name}", kind="file", values=values)
-        for name, values in zip(names, zip(*rows, strict=True), strict=True)
-    ]
+    return columns
 
 
-def _parse(path: str, text: str) -> _Table:
+def _parse(path: str, text: str) -> list[Listed]:
     ending = posixpath.splitext(path)[1].lower()
     if ending in _LINES or (ending not in (".csv", ".tsv") and text.lstrip().startswith("{")):
         return _json_lines(path, text)
@@ -54,52 +53,62 @@ def _parse(path: str, text: str) -> _Table:
     return _separated(path, text, "\t" if tabs else ",")
 
 
-def _separated(path: str, text: str, delimiter: str) -> _Table:
-    reader = csv.reader(_lines(text), delimiter=delimiter, strict=True)
+def _columns(path: str, names: Sequence[str], rows: Iterator[Sequence[str]]) -> list[Listed]:
+    """Turn rows into columns, a block at a time."""
+    writers = [texts.Writer() for _ in names]
+    while block := list(islice(rows, texts.BLOCK)):
+        for writer, values in zip(writers, zip(*block, strict=True), strict=True):
+            writer.add(values)
+    return [
+        Listed(name=name, text=f"{path}:{name}", kind="file", written=writer.done())
+        for name, writer in zip(names, writers, strict=True)
+    ]
+
+
+def _separated(path: str, text: str, delimiter: str) -> list[Listed]:
+    reader = csv.reader(axes.lines(text), delimiter=delimiter, strict=True)
     csv.field_size_limit(FIELD)
     try:
         names = [name.strip() for name in next(reader, [])]
-        rows: list[tuple[str, ...]] = []
-        for row in reader:
-            if not row:
-                continue
-            if len(row) != len(names):
-                raise UsageError(
-                    f"{path}:{reader.line_num}: {_count(len(row), 'value')} for "
-                    f"{_count(len(names), 'column')}",
-                    hint=f"the columns are {', '.join(names)}; quote a value that has a comma",
-                )
-            rows.append(tuple(row))
+        return _columns(path, names, _rows(path, names, reader))
     except csv.Error as error:
         raise UsageError(f"{path}:{reader.line_num}: {error}", hint=_WRITE) from error
-    return _Table(names, rows)
 
 
-def _lines(text: str) -> Iterator[str]:
-    r"""Cut at ``\n`` alone, as the csv module wants it: other line ends may be part of a value."""
-    start = 0
-    while start < len(text):
-        end = text.find("\n", start) + 1 or len(text)
-        yield text[start:end]
-        start = end
+def _rows(path: str, names: Sequence[str], reader: _csv.Reader) -> Iterator[list[str]]:
+    for row in reader:
+        if row and len(row) != len(names):
+            raise UsageError(
+                f"{path}:{reader.line_num}: {_count(len(row), 'value')} for "
+                f"{_count(len(names), 'column')}",
+                hint=f"the columns are {', '.join(names)}; quote a value that has a comma",
+            )
+        if row:
+            yield row
 
 
-def _json_lines(path: str, text: str) -> _Table:
-    names: list[str] = []
-    rows: list[tuple[str, ...]] = []
-    for number, line in enumerate(text.split("\n"), 1):
+def _json_lines(path: str, text: str) -> list[Listed]:
+    objects = _objects(path, text)
+    first = next(objects, {})
+    names = list(first)
+    rows = (tuple(row[name] for name in names) for row in chain([first], objects))
+    return _columns(path, names, rows)
+
+
+def _objects(path: str, text: str) -> Iterator[dict[str, str]]:
+    names: set[str] = set()
+    for number, line in enumerate(axes.lines(text), 1):
         if not line.strip():
             continue
         row = _json_object(f"{path}:{number}", line)
-        names = names or list(row)
-        if sorted(row) != sorted(names):
-            odd = ", ".join(sorted(row.keys() ^ set(names)))
+        names = names or set(row)
+        if row.keys() != names:
+            odd = ", ".join(sorted(row.keys() ^ names))
             raise UsageError(
                 f"{path}:{number}: other names than in the lines before: {odd}",
                 hint="every line has the same names",
             )
-        rows.append(tuple(row[name] for name in names))
-    return _Table(names, rows)
+        yield row
 
 
 def _json_object(where: str, line: str) -> dict[str, str]:
@@ -126,17 +135,29 @@ def _json_text(where: str, value: Any) -> str:
             raise UsageError(f"{where}: a list or object is no value", hint="write it as a text")
 
 
-def _own(path: str, table: _Table, notes: list[str]) -> tuple[list[str], Sequence[tuple[str, ...]]]:
+def _own(path: str, columns: list[Listed], notes: list[str]) -> list[Listed]:
     """Of a table that corral wrote (results.csv, failed.csv), take its parameters, each setting once."""
-    names = table.names
+    names = [column.name for column in columns]
     if names[:1] != ["task"] or "rep" not in names:
-        return names, table.rows
+        return columns
     stop = names.index("rep")
-    rows = list(dict.fromkeys(row[1:stop] for row in table.rows))
     if stop == 1:
         raise UsageError(f"{path}: has no parameters", hint="corral retry repeats failed tasks")
     notes.append(f"{path}: corral's own table, of which only {', '.join(names[1:stop])} are taken")
-    return names[1:stop], rows
+    return _each_once(columns[1:stop])
+
+
+def _each_once(columns: list[Listed]) -> list[Listed]:
+    readers = [column.reader() for column in columns]
+    equal = repeats.find(len(columns[0]), lambda row: tuple([read(row) for read in readers]))
+    if equal is None:
+        return columns
+    return [
+        msgspec.structs.replace(
+            column, written=texts.written(compress(column.values, map(not_, equal.before)))
+        )
+        for column in columns
+    ]
 
 
 def _check_name(path: str, name: str, names: Iterable[str]) -> None:

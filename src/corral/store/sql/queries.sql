@@ -29,8 +29,10 @@ update run set state = ?2, submission = null, opened = ?3,
 where id = ?1 and state = 'preparing'
 
 -- run_preparing --
--- Submissions that a master left half-written.
-select id, generation, submission from run where state = 'preparing' order by id
+-- Submissions that a master left half-written, each with its command.
+select r.submission, c.text from run r
+join command c on c.run_id = r.id and c.generation = r.generation
+where r.state = 'preparing' order by r.id
 
 -- run_state --
 -- State, name, generation, submission's kind of follower.
