@@ -24,10 +24,8 @@ class RealFolder:
         self.stdin: bytes | None = None  # once it was read, or a run file said what it is
 
     def is_file(self, path: str) -> bool:
-        try:
-            return (self.root / path).is_file()
-        except (OSError, ValueError):
-            return False  # a name too long or impossible names no file
+        # a Path takes three times as long, and a list of commands asks this of a million words
+        return os.path.isfile(os.path.join(self.root, path))  # noqa: PTH113, PTH118
 
     def glob(self, pattern: str) -> list[str]:
         return glob.glob(pattern, root_dir=self.root, recursive=True)  # noqa: PTH207  (typed form)
