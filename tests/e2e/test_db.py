@@ -111,6 +111,17 @@ def test_a_foreign_database_is_refused_untouched(corral: Corral) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_state_folder_from_before_the_first_release_is_refused(ran: Corral) -> None:
+    spoil(ran, "drop table command")
+    spoil(ran, "drop table migration")
+    for words in (("run", "echo {1..2}"), ("status",), ("ls",)):
+        told = ran(*words, code=4).stderr.splitlines()
+        assert told[-2:] == [
+            "corral: the state folder is of a corral that was not released yet",
+            "  try: move .corral away to start afresh; its results stay in results/",
+        ]
+
+
 def test_a_database_of_a_newer_corral_is_refused_with_its_version(ran: Corral) -> None:
     spoil(ran, "pragma user_version = 4711")
     done = ran("run", "echo {1..2}", code=4)

@@ -127,7 +127,7 @@ def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
 
 def test_every_query_is_well_formed(store: SqliteStore) -> None:
     connection = sqlite3.connect(":memory:")
-    for _, script in sql.migrations("sqlite"):
+    for _, script, _ in sql.migrations("sqlite"):
         connection.executescript(script)
     for name, text in sql.queries("sqlite").items():
         numbers = [int(number) for number in re.findall(r"\?(\d+)", text)]
@@ -141,7 +141,7 @@ def test_every_query_is_well_formed(store: SqliteStore) -> None:
 def test_what_each_exchange_asks_costs_no_more_with_more_attempts(name: str) -> None:
     """Each read all attempts there ever were: the partial index was there, and not used."""
     connection = sqlite3.connect(":memory:")
-    for _, script in sql.migrations("sqlite"):
+    for _, script, _ in sql.migrations("sqlite"):
         connection.executescript(script)
     text = sql.queries("sqlite")[name]
     bindings = ["a1", 1][: 2 if "?2" in text else 1]

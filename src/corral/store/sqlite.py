@@ -6,6 +6,7 @@ its queue into one transaction, a savepoint per function, so that one error undo
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import sqlite3
@@ -314,6 +315,7 @@ def _open_for_reading(path: Path) -> sqlite3.Connection:
             timeout=BUSY_MS / 1000,
         )
         _check_owner(connection, path)
+        _checked_version(connection)
     except sqlite3.Error as error:
         raise StoreError(f"{path}: cannot be read: {error}") from error
     return connection
@@ -337,19 +339,39 @@ def _check_owner(connection: sqlite3.Connection, path: Path) -> None:
 
 def _migrate(connection: sqlite3.Connection) -> None:
     """Bring the tables up to date, each migration in one transaction."""
+    version = _checked_version(connection)
+    for step in sql.migrations("sqlite"):
+        if step.number <= version:
+            continue
+        with around("store.migration"):
+            connection.executescript(
+                f"begin immediate;\n{step.script}\n"
+                f"insert into migration values ({step.number}, '{step.digest}');\n"
+                f"pragma user_version={step.number};\n"
+                f"pragma application_id={APPLICATION_ID};\ncommit;"
+            )
+
+
+def _checked_version(connection: sqlite3.Connection) -> int:
+    """Give the version of the tables; 0 if there are none yet.
+
+    Raises:
+        StoreError: They are of a newer corral, or of one that made them otherwise.
+    """
+    version: int = connection.execute("pragma user_version").fetchone()[0]
     steps = sql.migrations("sqlite")
-    version = connection.execute("pragma user_version").fetchone()[0]
-    newest = steps[-1][0]
+    newest = steps[-1].number
     if version > newest:
         raise StoreError(
             f"the database is of version {version}, this corral knows up to {newest}",
             hint="use the newer corral that wrote it",
         )
-    for number, script in steps:
-        if number <= version:
-            continue
-        with around("store.migration"):
-            connection.executescript(
-                f"begin immediate;\n{script}\npragma user_version={number};\n"
-                f"pragma application_id={APPLICATION_ID};\ncommit;"
-            )
+    made: dict[int, str] = {}
+    with contextlib.suppress(sqlite3.OperationalError):  # such a table is not even there
+        made = dict(connection.execute("select number, digest from migration"))
+    if any(made.get(step.number) != step.digest for step in steps if step.number <= version):
+        raise StoreError(
+            "the state folder is of a corral that was not released yet",
+            hint="move .corral away to start afresh; its results stay in results/",
+        )
+    return version

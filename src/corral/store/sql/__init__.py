@@ -5,14 +5,16 @@ A query is ``-- name --``, a sentence, the SQL. Query files are read once per pr
 
 from __future__ import annotations
 
+import hashlib
 import re
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_COMMENT = re.compile(r"--.*")
 _HEAD = re.compile(r"^-- (\w+) --$", re.MULTILINE)
 
 
@@ -29,8 +31,24 @@ def queries(database: str) -> Mapping[str, str]:
     return found
 
 
-def migrations(database: str) -> list[tuple[int, str]]:
-    """List the migrations in order: (number, script)."""
+class Migration(NamedTuple):
+    """A step from one version of the tables to the next."""
+
+    number: int  # the version it leads to
+    script: str
+    digest: str  # of what it does: comments and blanks do not count
+
+
+@cache
+def migrations(database: str) -> list[Migration]:
+    """List the migrations in order."""
     folder = resources.files(__name__).joinpath("migrations")
     files = [file for file in folder.iterdir() if file.name.endswith(f".{database}.sql")]
-    return sorted((int(file.name[:4]), file.read_text(encoding="utf-8")) for file in files)
+    return sorted(
+        _migration(int(file.name[:4]), file.read_text(encoding="utf-8")) for file in files
+    )
+
+
+def _migration(number: int, script: str) -> Migration:
+    plain = " ".join(_COMMENT.sub("", script).split())
+    return Migration(number, script, hashlib.sha256(plain.encode()).hexdigest()[:32])

@@ -1,6 +1,11 @@
 -- The tables of a state folder. The only truth about them; the words of states and outcomes are
 -- those of docs/state-machine.md, and the CHECKs make illegal rows impossible.
 
+create table migration (
+    number integer primary key,             -- the version that it led to
+    digest text not null                    -- of what was done: another corral may have done otherwise
+);
+
 create table run (
     id integer primary key autoincrement,   -- never given twice: tickets carry it
     name text not null unique,
