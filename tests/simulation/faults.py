@@ -195,6 +195,14 @@ def silent_loss(simulation: Simulation, host: Host, chance: Random) -> None:
     _lose(simulation, host, chance, UP, DOWN)
 
 
+def all_others_lost(simulation: Simulation, host: Host, chance: Random) -> None:
+    """A switch dies: this is the only host that the master still hears."""
+    for other in simulation.hosts:
+        if other is not host and not simulation.plan.gentle:
+            silent_loss(simulation, other, chance)
+            other.touch()
+
+
 def one_way_loss_up(simulation: Simulation, host: Host, chance: Random) -> None:
     _lose(simulation, host, chance, UP)
 
@@ -275,8 +283,8 @@ GENTLE = (
 )  # fmt: skip
 HARD = (
     both_die, agent_stopped, second_agent, host_frozen, host_suspended, host_rebooted,
-    host_gone_for_good, disk_full, cut, login_refused, silent_loss, one_way_loss_up,
-    one_way_loss_down, slow_network, flaky_network,
+    host_gone_for_good, disk_full, cut, login_refused, silent_loss, all_others_lost,
+    one_way_loss_up, one_way_loss_down, slow_network, flaky_network,
 )  # fmt: skip
 MASTER = (
     master_dies, master_stopped, master_suspended, master_clock_jumps, judge_hangs, judge_crashes,

@@ -67,7 +67,11 @@ class Folder:
         self.records += json.loads(json.dumps(records))
 
     def strike(self, tickets: list[str], last: bool) -> None:
-        self._host.watch.answered([r["report"] for r in self.records], tickets)
+        watch = self._host.watch
+        watch.answered([r["report"] for r in self.records], tickets)
+        unanswered = [r for r in self.records if r["report"]["ticket"] not in watch.acknowledged]
+        if last and unanswered:
+            watch.broken(f"{self._host.name} struck out {len(unanswered)} unanswered reports")
         if last:
             self.records = []
         elif not self._host.disk_full:

@@ -7,6 +7,8 @@ from random import Random
 from typing import NamedTuple
 
 LONG = 0.1  # of the tasks of a world that has long ones
+BAD = 0.1  # of the tasks fail, wherever they run …
+MOST_BAD = 0.8  # … or so many: then a host may see none succeed
 
 
 class Act(NamedTuple):
@@ -43,7 +45,8 @@ class Plan:
         self.silence_counts = chance.random() < 0.9
         self.declares = chance.random() < 0.25  # each task has a file to bring home
         self.hosts = self._hosts(chance, chance.choice((1, 2, 2, 3, 4, 5)))
-        self.long_s = Random(f"{seed}/long").choice((0.0,) * 7 + (400.0,))  # what a few tasks take
+        self.long_s = Random(f"{seed}/long").choice((0.0,) * 3 + (400.0,))  # what a few tasks take
+        self.bad = Random(f"{seed}/bad").choice((BAD,) * 5 + (MOST_BAD,))
         some = chance.randrange(1, self.tasks + 1)  # a task that kills the hosts it runs on
         self.poison = some if chance.random() < 0.1 and not self.gentle else 0
 
@@ -74,7 +77,7 @@ class Plan:
         return any(manner.black_hole for manner in self.hosts.values())
 
     def code(self, task: int) -> int:
-        return int(Random(f"{self.seed}/{task}").random() < 0.1 and task != self.poison)
+        return int(Random(f"{self.seed}/{task}").random() < self.bad and task != self.poison)
 
     def out(self, task: int) -> bytes:
         return f"out {task}\n".encode()

@@ -13,11 +13,12 @@ from unittest import mock
 import msgspec
 
 from corral import agent
-from corral.engine import exchange, judge, upkeep
+from corral.engine import exchange, judge, recall, upkeep
 from corral.fleet.base import LaunchError
+from corral.master import farm
 from corral.master.farm import Farm
 from corral.master.hostkeeper import HostKeeper
-from corral.scheduler import lease, retry
+from corral.scheduler import health, lease, retry
 from corral.scheduler.retry import Decision
 from corral.server.agents import AgentChannel
 from corral.store.sqlite import SqliteReader, SqliteStore, SqliteTx
@@ -296,6 +297,81 @@ def _leave_the_collection(reach: Any) -> Any:
     return planted
 
 
+def _kill_nothing_that_runs(kill: Any) -> Any:
+    """A supervisor that is told to kill only takes back what waits."""
+
+    def planted(self: Any, ticket: str, grace_s: float | None = None) -> None:
+        if ticket not in self.tasks:
+            kill(self, ticket, grace_s)
+
+    return planted
+
+
+def _ask_only(_: Any) -> Any:
+    """What does not end by SIGTERM is left to itself."""
+
+    def planted(self: Any, task: Any, now: float) -> None:
+        del self, now
+        task.phase = "killing"
+        task.due = None
+        task.give_up_at = float("inf")
+
+    return planted
+
+
+def _strike_all(forget: Any) -> Any:
+    """What is answered takes with it whatever else is noted on the disk."""
+
+    def planted(self: Any, tickets: Any) -> bool:
+        strike = self.disk.strike
+        with mock.patch.object(self.disk, "strike", lambda answered, _: strike(answered, True)):
+            known: bool = forget(self, tickets)
+        return known
+
+    return planted
+
+
+def _forget_what_is_kept(compare: Any) -> Any:
+    """An agent that was given up and is back may be given once more what it still runs."""
+
+    def planted(tx: Any, agent_of: Any, request: Any, parts: Any, now: float) -> Any:
+        compared = compare(tx, agent_of, request, parts, now)
+        parts.kept.pop(agent_of.incarnation, None)
+        return compared
+
+    return planted
+
+
+def _lose_the_last_end(take_ends: Any) -> Any:
+    """Of several attempts that the supervisor says have ended the link misses the last."""
+
+    def planted(self: Any, records: Any) -> None:
+        ends = list(records)
+        take_ends(self, ends[:-1] if len(ends) > 1 else ends)
+
+    return planted
+
+
+def _leave_early(_: Any) -> Any:
+    """An agent says goodbye while reports are still to be answered."""
+
+    def planted(self: Any) -> bool:
+        return bool(self.stop) and not (self.fetching or self.queued or self.running)
+
+    return planted
+
+
+def _count_it_all(_: Any) -> Any:
+    """A tick of the master counts for as long as it took, not two beats at most."""
+
+    def planted(self: Any, passed_s: float) -> float:
+        self._silent_s = 0.0 if self._in_hand else self._silent_s + passed_s
+        silent_s: float = self._silent_s
+        return silent_s
+
+    return planted
+
+
 BUGS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "accept twice": (judge, "accept", _accept_twice),
     "grant twice for one request": (exchange, "exchange", _grant_twice),
@@ -345,4 +421,21 @@ BUGS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
         SqliteTx, "change",
         _with_query("task_wait", lambda text: text.replace("state = 'active'", "state != 'failed'")),
     ),
+    "the agent ignores kill": (agent.Supervisor, "_kill", _kill_nothing_that_runs),
+    "the supervisor never kills": (agent.Supervisor, "_begin_killing", _ask_only),
+    "quarantine the last host": (
+        health, "sick", lambda sick: lambda record, **_: sick(record, usable_hosts=2),
+    ),
+    "a late report leaves its task waiting": (
+        SqliteTx, "change",
+        _with_query("task_active", lambda text: text.replace("state = 'active'", "state = 'waiting'")),
+    ),
+    "strike out what is not answered": (agent.Link, "_forget", _strike_all),
+    "ask no host to give back": (recall, "recall", lambda _: lambda *__, **___: 0),
+    "give nothing back": (agent.Link, "_give_back", lambda _: lambda *__: False),
+    "forget what an agent kept": (exchange, "_compare", _forget_what_is_kept),
+    "miss the last end of a batch": (agent.Link, "_take_ends", _lose_the_last_end),
+    "say goodbye with unanswered reports": (agent.Link, "_may_say_bye", _leave_early),
+    "count a long tick in full": (lease.Silence, "tick", _count_it_all),
+    "look at silence too rarely": (farm, "TICK_S", lambda _: 30.0),
 }  # fmt: skip

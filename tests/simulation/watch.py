@@ -60,6 +60,17 @@ create trigger history_leased after insert on attempt begin
 create trigger history_host after update of state on host when old.state is not new.state begin
     insert into history (what, name, was, now, extra)
     values ('host', new.name, old.state, new.state, new.reason); end;
+create trigger history_quarantine after update of state on host
+when new.state = 'quarantined' and old.state != 'quarantined' begin
+    insert into history (what, name, was, now, extra)
+    select 'quarantine', new.name, count(*), '', '' from host where id != new.id
+        and state in ('joining', 'probation', 'up', 'suspect'); end;
+create trigger history_failed after update of state on task when new.state = 'failed' begin
+    insert into history (what, name, was, now, extra)
+    select 'failed', new.number, count(*), '', '' from host h
+    where h.state in ('joining', 'probation', 'up', 'suspect', 'quarantined')
+        and not exists (select 1 from attempt a where a.task_id = new.id and a.host_id = h.id
+                        and a.outcome in ('failed', 'rejected')); end;
 """
 
 
@@ -77,6 +88,7 @@ class Watch:
         self.ending = False
         self.starts: list[str] = []
         self.acknowledged: dict[str, Acknowledged] = {}
+        self.helpless: set[int] = set()  # tasks that failed for their host, with nobody else to ask
         self.first_broken = ""
         self._connection = connection
         self._numbers: dict[str, int] = {}  # incarnation -> newest request that was carried out
@@ -176,23 +188,38 @@ class Watch:
                     legal = was == now or now in TASK_STEPS[was]
                     self.checks.hold(legal, f"task {name} went from {was} to {now}")
                     self.checks.hold(extra == "0" or now == "done", f"task {name} lost its result")
+                    if now != "failed":
+                        self.helpless.discard(int(name))
+                case "failed" if was == "0" and self._is_blamed_on_host(name):
+                    self.helpless.add(int(name))
                 case "attempt":
                     legal = was == now or now in ATTEMPT_STEPS[was]
                     self.checks.hold(legal, f"{name} went from {was} to {now}")
                     if was == "ended":
                         self.checks.hold(extra == "lost", f"{name} was {extra} and is {now} again")
+                        self._check_late(name)
                     if now == "ended":
                         self._check_blame(name)
                         self._check_given_up(name)
                 case "leased":
                     granted.add(was)
                     self._check_grant(name)
+                case "quarantine":
+                    self.checks.hold(was != "0", f"{name} was quarantined, the last usable host")
                 case "host" if now == "suspect" and extra == "nothing is heard of it":
                     self._check_silence_of_host(name)
                 case _:
                     pass
         if granted:
             self._check_depth(granted)
+
+    def _check_late(self, ticket: str) -> None:
+        """While a late report waits for its judge, its task does not wait for a host."""
+        row = self._connection.execute(
+            "select t.state from task t join attempt a on a.task_id = t.id and a.epoch = t.epoch"
+            " where a.ticket = ? and a.state = 'reported'", (ticket,)
+        ).fetchone()  # fmt: skip
+        self.checks.hold(row != ("waiting",), f"{ticket} is to be judged while its task waits")
 
     def _check_grant(self, ticket: str) -> None:
         """A task is not given to a host that has it, given up or not, nor while its run is not open."""
@@ -243,6 +270,14 @@ class Watch:
         ).fetchone()  # fmt: skip
         if host != "h0" and tried is None:
             self.checks.hold(blame != "task", f"{ticket}: the task is charged for its host")
+
+    def _is_blamed_on_host(self, task: str) -> bool:
+        """Say whether the last thing that failed of a task was its host, by what was reported."""
+        row = self._connection.execute(
+            "select a.kind from attempt a join task t on t.id = a.task_id where t.number = ?"
+            " and a.outcome = 'failed' order by a.id desc limit 1", (int(task),)
+        ).fetchone()  # fmt: skip
+        return row is not None and row[0] in HOST_KINDS
 
     def _check_given_up(self, ticket: str) -> None:
         """What an agent is said not to have, it has not."""
@@ -344,7 +379,9 @@ class Watch:
             if self.ending:
                 continue
             if state == "up" and self._is_idle(host):
-                yield f"{host.name} was idle while tasks waited"
+                yield f"{host.name} had a free slot while tasks waited"
+            for ticket in self._vanished(host):
+                yield f"{host.name} was said to have {ticket}, of which nothing is there"
             is_used = state in ("up", "probation", "quarantined", "joining") or DIES in reason
             if quiet_s > WELL_S and self._is_calm(WELL_S) and not is_used:
                 yield f"{host.name} was well, and {state} ({reason})"
@@ -362,11 +399,13 @@ class Watch:
                 yield f"{incarnation} was not heard and had tickets"
 
     def _is_idle(self, host: Host) -> bool:
-        """Say whether it has nothing to do beside work; what it still runs is none for it.
+        """Say whether it has a slot free beside work; what it still runs is none for it.
 
-        What waits on another host for a slot is work, too.
+        What waits on another host for a slot is work, too. One that has not succeeded yet has but one
+        slot.
         """
-        runs = [int(process.ticket.split("-")[2]) for process in host.alive.values()]
+        alive = {process.ticket for process in host.alive.values()}
+        runs = [int(ticket.split("-")[2]) for ticket in alive]
         others = [
             one.name
             for one in self.hosts
@@ -381,11 +420,26 @@ class Watch:
             " where a.task_id = t.id and a.state = 'leased'))"
             " and t.number not in (select value from json_each(?2))"
             " and not exists (select 1 from attempt a"
-            " where a.task_id = t.id and a.host_id = h.id and a.outcome in ('failed', 'rejected')))"
+            " where a.task_id = t.id and a.host_id = h.id and a.outcome in ('failed', 'rejected'))),"
+            " (select max(1, 2 * successes) from host_run u where u.host_id = h.id)"
             " from host h where h.name = ?1",
             (host.name, json.dumps(runs), json.dumps(others)),
         ).fetchone()
-        return bool(row[0] == 0 and row[1] > 0)
+        has, waiting, proven = row
+        return bool(max(has, len(alive)) < min(host.manner.slots, proven) and waiting)
+
+    def _vanished(self, host: Host) -> Iterable[str]:
+        """List what the host is said to have, though it neither runs nor waits there any more."""
+        alive = {process.ticket for process in host.alive.values()}
+        rows = self._connection.execute(
+            "select a.ticket, a.incarnation from attempt a join host h on h.id = a.host_id"
+            " where h.name = ? and a.state in ('leased', 'running')", (host.name,)
+        ).fetchall()  # fmt: skip
+        for ticket, incarnation in rows:
+            agent = host.agents.get(incarnation)
+            waits = agent is not None and agent.supervisor and ticket in agent.supervisor.queue
+            if ticket not in alive and not waits:
+                yield ticket
 
     def _unwanted(self, host: Host) -> Iterable[str]:
         """List what runs there for nobody."""
