@@ -369,6 +369,19 @@ def test_a_task_waits_for_the_probe_of_another_host_rather_than_fail_for_good() 
     assert world.recount() == {"done": 2}
 
 
+def test_a_task_that_is_blamed_itself_waits_for_nobody_in_quarantine() -> None:
+    """Bug (seed 4725): what fails everywhere waited for probes, each twice as late as the one before."""
+    world = World()
+    well = world.agent("a1", host="well", slots=1)
+    world.agent("a2", host="sick", slots=1)
+    world.submit("true {1..2}", retries=1)
+    well.say(ended(well.take()[0]))
+    world.do(_quarantine, "sick")
+    for ticket in ("1-1-2-1", "1-1-2-2"):
+        well.say(ended(ticket, exit_code=1))
+    assert world.recount() == {"done": 1, "failed": 1}
+
+
 def test_a_host_that_was_probed_in_vain_too_often_is_not_waited_for() -> None:
     world = World()
     sick, dead = world.agent("a1", host="sick", slots=1), world.agent("a2", host="dead", slots=1)

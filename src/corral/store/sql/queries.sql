@@ -505,7 +505,7 @@ where r.state = 'open' and w.n > 0 order by coalesce(a.n, 0), r.id
 -- tasks_waiting --
 -- The next tasks of a run for a host: run_id, host_id, limit, tasks (a JSON list) that its agent has,
 -- failures in a row that end the wait for a quarantined host. One that failed a task gets it again only
--- when every host has that is usable or waited for.
+-- when every usable host has; if that was blamed on it, when those in quarantine have that are waited for.
 select t.id, t.number, t.attempts, t.epoch, t.next_reason, t.generation from task t
 where t.run_id = ?1 and t.state = 'waiting'
     and t.id not in (select value from json_each(?4)) and (
@@ -515,7 +515,10 @@ where t.run_id = ?1 and t.state = 'waiting'
     or not exists (select 1 from host_run u join host h on h.id = u.host_id
                    where u.run_id = ?1 and u.wanted and u.unfit = ''
                    and (h.state in ('joining', 'probation', 'up', 'suspect')
-                        or (h.state = 'quarantined' and u.streak < ?5))
+                        or (h.state = 'quarantined' and u.streak < ?5
+                            and exists (select 1 from attempt a where a.task_id = t.id
+                                        and a.host_id = ?2 and a.blame = 'host'
+                                        and a.epoch = t.epoch)))
                    and not exists (select 1 from attempt a
                                    where a.task_id = t.id and a.host_id = h.id
                                    and a.outcome in ('failed', 'rejected') and a.epoch = t.epoch)))
