@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 LONGEST_S = 60_000.0  # virtual; a world that is not done by then hangs
 DEADLY_S = 5_000.0  # from then on masters live long enough for a hang to be seen
-CLEAN_S = 2_000.0  # to find and end, after all is mended, what is left on hosts
+CLEAN_S = 5_000.0  # to do what is left when all is mended, and to find and end what is on hosts
 
 
 class Outcome(NamedTuple):
