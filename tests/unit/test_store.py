@@ -12,7 +12,7 @@ import pytest
 
 from corral.engine import events
 from corral.errors import StoreError
-from corral.store import sql
+from corral.store import sql, sqlite
 from corral.store.blobs import Blobs
 from corral.store.folder import StateFolder
 from corral.store.room import Ballast, Room, room
@@ -255,3 +255,20 @@ def test_what_came_in_part_of_one_attempt_is_dropped_alone(tmp_path: Path) -> No
     blobs.forget("1-1-2-1")
     assert blobs.begun() == {"1-1-2-10"}
     assert blobs.part_size("1-1-2-10", 2) == 4
+
+
+def test_two_may_make_the_tables_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "corral.db"
+    checked = sqlite._checked_version
+
+    def with_another_in_between(connection: sqlite3.Connection) -> int:
+        version = checked(connection)
+        monkeypatch.setattr(sqlite, "_checked_version", checked)
+        SqliteStore.open(path).close()
+        return version
+
+    monkeypatch.setattr(sqlite, "_checked_version", with_another_in_between)
+    store = SqliteStore.open(path)
+    with store.reader() as reader:
+        assert reader.rows("runs") == []
+    store.close()

@@ -343,13 +343,20 @@ def _migrate(connection: sqlite3.Connection) -> None:
     for step in sql.migrations("sqlite"):
         if step.number <= version:
             continue
-        with around("store.migration"):
-            connection.executescript(
-                f"begin immediate;\n{step.script}\n"
-                f"insert into migration values ({step.number}, '{step.digest}');\n"
-                f"pragma user_version={step.number};\n"
-                f"pragma application_id={APPLICATION_ID};\ncommit;"
-            )
+        try:
+            with around("store.migration"):
+                connection.executescript(
+                    f"begin immediate;\n{step.script}\n"
+                    f"insert into migration values ({step.number}, '{step.digest}');\n"
+                    f"pragma user_version={step.number};\n"
+                    f"pragma application_id={APPLICATION_ID};\ncommit;"
+                )
+        except sqlite3.OperationalError:
+            if connection.in_transaction:
+                connection.execute("rollback")
+            if _checked_version(connection) < step.number:
+                raise
+            # else another process was faster
 
 
 def _checked_version(connection: sqlite3.Connection) -> int:
