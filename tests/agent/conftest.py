@@ -24,7 +24,7 @@ from tests.agent.support import AGENT, agent, alive, tagged, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-OWNER = "testowner"
+OWNER = f"testowner{os.getpid()}"  # tests beside these reap and sweep what is of their owner
 
 
 @dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from corral import protocol
-from tests.agent.conftest import Bed, lease
+from tests.agent.conftest import OWNER, Bed, lease
 from tests.agent.support import pythons, wait_until
 
 SHOW = "import os, sys; print(sorted((k, v) for k, v in os.environ.items() if k in sys.argv[1:]))"
@@ -80,7 +80,7 @@ def test_environment_of_a_task(bed: Bed) -> None:
         "CORRAL_CPUS": "2",
         "CORRAL_PARAM_T": "0.5",
         "CORRAL_PARAM_Größe": "a b",
-        "CORRAL_OWNER": "testowner",
+        "CORRAL_OWNER": OWNER,
         "CORRAL_INCARNATION": bed.incarnation,
         "OMP_NUM_THREADS": "2",
         "INHERITED": "ä",
