@@ -138,6 +138,7 @@ class HostKeeper:
         kept = self._agent is not None and self._agent.incarnation == incarnation
         if kept and self._channel is not None:
             self._silent = True
+            self._away = True  # until it is reached again: an end does not wait for it
             self._news.set()
 
     async def keep(self) -> None:
