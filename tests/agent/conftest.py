@@ -172,16 +172,17 @@ def bed(base: Path) -> Iterator[Bed]:
 @pytest.fixture(params=ways.found())
 def limited(bed: Bed, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bed]:
     """An agent that holds tasks to their memory, in each way there is on this machine."""
-    with ways.python(request.param, tmp_path) as bed.python:
-        yield bed
-        if bed.living():
-            bed.stop("now")
+    yield from _run_by(request.param, bed, tmp_path)
 
 
 @pytest.fixture(params=ways.kernels())
 def grouped(bed: Bed, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Bed]:
     """An agent that has control groups."""
-    with ways.python(request.param, tmp_path) as bed.python:
+    yield from _run_by(request.param, bed, tmp_path)
+
+
+def _run_by(way: str, bed: Bed, folder: Path) -> Iterator[Bed]:
+    with ways.python(way, folder) as bed.python:
         yield bed
         if bed.living():
             bed.stop("now")

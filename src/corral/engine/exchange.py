@@ -211,9 +211,7 @@ def _settle(tx: Tx, fresh: Sequence[tuple[Known, Report]], parts: Parts, now: fl
         if plain and alone and attempt.counts and attempt.state != "ended":
             quick.append((attempt, report))
             continue
-        row = (
-            None if alone else tx.row("attempt_known", attempt.id)
-        )  # as the one before has left it
+        row = None if alone else tx.row("attempt_known", attempt.id)  # as the one before left it
         _settle_one(tx, attempt if row is None else Known._make(row), report, part, now=now)
     _accept_all(tx, quick, now)
     _learn(tx, [(attempt, report) for attempt, report in fresh if report.exit == 0], parts)

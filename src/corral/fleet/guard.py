@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from corral.failpoint import around
 
+CLOSE_S = 5.0  # it ends in milliseconds when its pipe does
 _SHELL = """\
 while read -r word group; do
   case $word in
@@ -49,7 +50,11 @@ class Guard:
         if self._process is not None:
             os.close(self._pipe)
             with around("guard.reap"):
-                self._process.wait()
+                try:
+                    self._process.wait(CLOSE_S)
+                except subprocess.TimeoutExpired:  # it was stopped
+                    self._process.kill()
+                    self._process.wait()
         self._process = None
 
     def _start(self) -> None:

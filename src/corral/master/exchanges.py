@@ -45,9 +45,7 @@ class Exchanges:
         self._here: set[Incarnation] = set()  # agents of this machine
         self._byes: set[Incarnation] = set()
         self._silences: dict[Incarnation, Silence] = {}
-        self._offered: frozenset[str] = (
-            frozenset()
-        )  # what idle hosts might help with, and have seen
+        self._offered: frozenset[str] = frozenset()  # late or stuck tickets that idle hosts saw
         self._offered_s = 0.0  # since then
         self._closed = False
 

@@ -25,9 +25,7 @@ Values = dict[str, str]  # by name, in the order in which they were written
 FORMS = ("kv", "json", "csv", "number")
 LIMIT = 16 << 20  # bytes of a result that are looked at; of a longer one the end
 LONE = "value"  # the name of a value that has none
-DEEPEST = (
-    64  # objects inside one another of which each value is one; a deeper one is a value itself
-)
+DEEPEST = 64  # objects inside one another whose values are taken apart; a deeper one is a value
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _LONE_NUMBER = re.compile(

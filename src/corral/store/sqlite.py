@@ -6,7 +6,6 @@ its queue into one transaction, a savepoint per function, so that one error undo
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import sqlite3
@@ -374,7 +373,7 @@ def _checked_version(connection: sqlite3.Connection) -> int:
             hint="use the newer corral that wrote it",
         )
     made: dict[int, str] = {}
-    with contextlib.suppress(sqlite3.OperationalError):  # such a table is not even there
+    if connection.execute("select 1 from sqlite_master where name = 'migration'").fetchone():
         made = dict(connection.execute("select number, digest from migration"))
     if any(made.get(step.number) != step.digest for step in steps if step.number <= version):
         raise StoreError(
