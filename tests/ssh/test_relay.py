@@ -190,13 +190,19 @@ def test_a_host_whose_processes_end_with_the_login_is_used_while_it_lasts(
 
 UNTIL_LOGOUT = """\
 #!/bin/sh
-# what systemd-logind does with KillUserProcesses=yes: all that the login started ends with it
+# what systemd-logind does with KillUserProcesses=yes: all that the login started ends with it,
+# at once: all are stopped before the first is killed, or an agent mends what it lost of itself
 LOGIN_MARK=$$ sh -c "$SSH_ORIGINAL_COMMAND"
-while marked=$(grep -lsxz LOGIN_MARK=$$ /proc/[0-9]*/environ); [ -n "$marked" ]; do
-  for file in $marked; do
-    pid=${file#/proc/}
-    kill -9 ${pid%/environ}
-  done
+exec >/dev/null 2>&1
+marked() { grep -lsxz LOGIN_MARK=$$ /proc/[0-9]*/environ | tr -cd '0-9\\n'; }
+stopped=
+until found=$(marked); [ "$found" = "$stopped" ]; do
+  kill -STOP $found
+  stopped=$found
+done
+while [ -n "$found" ]; do
+  kill -9 $found
+  found=$(marked)
 done
 """
 

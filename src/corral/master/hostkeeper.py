@@ -215,8 +215,9 @@ class HostKeeper:
     async def _serve(self) -> None:
         """Get to an agent, and stay with it until the way to it is closed."""
         agent = self._agent or await self._begin()
+        cut_off = self._was_cut_off(agent)  # a login may take longer than the agent had to live
         channel = await self._reach(agent)
-        if (channel is None or channel.collects) and self._was_cut_off(agent):
+        if cut_off and (channel is None or channel.collects):
             await self._write(upkeep.note_host, self.spec.name, note=ENDS_WITH_LOGIN)
         if channel is None:
             await self._bury(agent, "its agent died")
@@ -239,7 +240,7 @@ class HostKeeper:
             await self._bury(agent, "")
 
     def _was_cut_off(self, agent: Kept) -> bool:
-        """Say whether a dead agent died with its connection; a reboot would have refused logins.
+        """Say whether an agent that is dead died with its connection; a reboot would refuse logins.
 
         A login that was quick may even have found it alive.
         """
