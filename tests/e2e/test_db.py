@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -114,12 +115,16 @@ def test_a_foreign_database_is_refused_untouched(corral: Corral) -> None:
 def test_a_state_folder_from_before_the_first_release_is_refused(ran: Corral) -> None:
     spoil(ran, "drop table command")
     spoil(ran, "drop table migration")
+    folder = database(ran).parent
     for words in (("run", "echo {1..2}"), ("status",), ("ls",)):
         told = ran(*words, code=4).stderr.splitlines()
         assert told[-2:] == [
-            "corral: the state folder is of a corral that was not released yet",
-            "  try: move .corral away to start afresh; its results stay in results/",
+            f"corral: the state folder {folder} is of a corral that was not released yet;"
+            " what is in results/ stays without it",
+            f"  try: mv {folder} {folder}.old",
         ]
+    subprocess.run(told[-1].removeprefix("  try: "), shell=True, check=True)
+    assert ran("run", "echo {1..2}").stderr.count("2 done")
 
 
 def test_a_database_of_a_newer_corral_is_refused_with_its_version(ran: Corral) -> None:

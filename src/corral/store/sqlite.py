@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import queue
+import shlex
 import sqlite3
 import threading
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corral.errors import StoreError
@@ -20,7 +22,6 @@ from corral.store import sql
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from corral.store.base import Row
 
@@ -376,8 +377,10 @@ def _checked_version(connection: sqlite3.Connection) -> int:
     if connection.execute("select 1 from sqlite_master where name = 'migration'").fetchone():
         made = dict(connection.execute("select number, digest from migration"))
     if any(made.get(step.number) != step.digest for step in steps if step.number <= version):
+        folder = Path(connection.execute("pragma database_list").fetchone()[2]).parent
         raise StoreError(
-            "the state folder is of a corral that was not released yet",
-            hint="move .corral away to start afresh; its results stay in results/",
+            f"the state folder {folder} is of a corral that was not released yet;"
+            " what is in results/ stays without it",
+            hint=shlex.join(["mv", str(folder), f"{folder}.old"]),
         )
     return version
