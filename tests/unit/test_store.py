@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
+import subprocess
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from corral.engine import events
 from corral.errors import StoreError
 from corral.store import sql, sqlite
 from corral.store.blobs import Blobs
-from corral.store.folder import StateFolder
+from corral.store.folder import MasterAddress, StateFolder
 from corral.store.room import Ballast, Room, room
 from corral.store.sqlite import SqliteStore, SqliteTx
 from tests.support.invariants import TASK_STEPS
@@ -210,6 +212,20 @@ def test_one_process_holds_the_lock_and_secrets_are_private(tmp_path: Path) -> N
     found = StateFolder.find(tmp_path / "deep" / "er")
     assert found is not None
     assert found.path == folder.path
+
+
+def test_a_master_removes_what_dead_processes_had_begun_to_write(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    folder = StateFolder.find_or_make(tmp_path)
+    written = {"secret", "master.json"}
+    for name in written:
+        (folder.path / f"{name}.{ended.pid}").write_text("half")
+    another = folder.path / f"secret.{os.getppid()}"
+    another.write_text("being written")
+    folder.announce(MasterAddress(pid=os.getpid(), host="127.0.0.1", port=1))
+    files = {path.name for path in folder.path.iterdir() if path.is_file()}
+    assert files == {*written, another.name}
 
 
 @pytest.mark.system("root")

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from corral.ids import Owner
 
 NAME = ".corral"
+_UNFINISHED = re.compile(r"(?:secret|master\.json)\.(\d+)")  # as `_write_private` names them
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "lustre", "gpfs", "beegfs", "ceph",
      "glusterfs", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.juicefs", "panfs", "orangefs"}
@@ -168,7 +169,9 @@ class StateFolder:
         return self._locked("lock")
 
     def announce(self, address: MasterAddress) -> None:
-        """Say where this process listens; only the holder of the lock calls it."""
+        """Say where this process listens, once; only the holder of the lock calls it."""
+        for unfinished in leftovers.of_dead(self.path, _UNFINISHED):
+            unfinished.unlink(missing_ok=True)
         _write_private(self.path / "master.json", msgspec.json.encode(address).decode())
 
     def retire(self) -> None:
@@ -252,8 +255,6 @@ def _mounts() -> Iterator[tuple[str, str]]:
 
 def _write_private(path: Path, text: str) -> None:
     """Write a file of mode 0600, whole or not at all."""
-    for unfinished in leftovers.of_dead(path.parent, re.compile(rf"{re.escape(path.name)}\.(\d+)")):
-        unfinished.unlink(missing_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "w") as file:
