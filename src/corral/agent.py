@@ -2879,14 +2879,8 @@ class ProcessTable:
 
     def _slot_of(self, pid):
         """Tell the slot by the folder a process is in, or the files it holds open."""
-        home = b"/proc/%d/" % pid
-        try:
-            links = [home + b"cwd"] + [home + b"fd/" + fd for fd in os.listdir(home + b"fd")]
-            places = [os.readlink(link) for link in links]
-        except OSError:  # it is gone, or changing
-            return None
         ours = os.path.join(self.folder, b"slots", b"")
-        for place in places:
+        for place in _places_of(pid):
             if place.startswith(ours):
                 name = place[len(ours) :].split(b"/")[0].split(b".")[0]
                 return int(name) if name.isdigit() else None
@@ -2910,9 +2904,19 @@ class ProcessTable:
             if pid not in roots
             and pid != self.me
             and wanted in b"\0" + _read_proc(pid, "environ") + b"\0"
+            and (is_own(pid) or self._has_of_ours(pid))
         )
         found = _closure(roots - {self.me, self.peer}, below) - {self.me, self.peer}
         return {pid for pid in found if table[pid][3]}
+
+    def _has_of_ours(self, pid):
+        """Say whether another account's process is in the agent's folder, or has a file of it open.
+
+        What tags it carries says nothing: anybody may write them. Of that folder it can only have
+        what a task of ours, which changed its account, has handed to it.
+        """
+        ours = os.path.join(self.folder, b"")
+        return len(ours) > 1 and any(place.startswith(ours) for place in _places_of(pid))
 
     def weigh(self, tasks):
         """Give the bytes of memory that each task's processes use, as {pid: bytes}.
@@ -2990,6 +2994,26 @@ def _read_proc(pid, name):
         return b""
     finally:
         os.close(file)
+
+
+def _places_of(pid):
+    """List the folder that a process is in and the files it holds open; nothing if it is gone."""
+    home = b"/proc/%d/" % pid
+    try:
+        links = [home + b"cwd"] + [home + b"fd/" + fd for fd in os.listdir(home + b"fd")]
+        return [os.readlink(link) for link in links]
+    except OSError:  # it is gone, or changing
+        return []
+
+
+def is_own(pid):
+    """Say whether it is this account that started a process, and so gave it its environment.
+
+    The owner of its folder in /proc does not tell: that is root for one that may not be dumped. Nor
+    does its effective user: a program with the setuid bit has what its caller gave it.
+    """
+    words = _read_proc(pid, "status").partition(b"\nUid:")[2].split(None, 1)
+    return bool(words) and int(words[0]) == os.getuid()
 
 
 def _resident(pid):
@@ -4135,7 +4159,7 @@ def begin(given, wanted=lambda: True):
         config = Config(dict(given, folder=folder), tasks_environment(given, folder, wanted))
         config.umask = umask
         if config.collect:
-            kill_tagged(config.owner, config.incarnation)
+            kill_tagged(given, encode(folder))
             dissolve(encode(folder))
         else:
             config.groups = find_groups(encode(folder))
@@ -4306,13 +4330,14 @@ def sweep(given):
 
 def sweep_one(owner, incarnation, folder):
     """Kill what one incarnation left, unless its agent lives."""
+    agent = {"owner": owner, "incarnation": incarnation}
     if folder is None or not os.path.isdir(folder):
-        return kill_tagged(owner, incarnation)
+        return kill_tagged(agent, folder or b"")
     lock = take_lock(folder)
     if lock is None:
         return set()
     try:
-        killed = kill_tagged(owner, incarnation)
+        killed = kill_tagged(agent, folder)
         dissolve(folder)
         return killed
     finally:
@@ -4320,19 +4345,24 @@ def sweep_one(owner, incarnation, folder):
 
 
 def _tags(pid):
+    """Give the tags of a process of this account; what others' say is not believed."""
+    if not is_own(pid):
+        return {}
     variables = _read_proc(pid, "environ").split(b"\0")
     return dict(v.partition(b"=")[::2] for v in variables if v.startswith(b"CORRAL_"))
 
 
-def kill_tagged(owner, incarnation):
-    """Kill all processes that carry the tags of an incarnation; give their pids."""
-    processes = processes_of(owner, incarnation)
-    return wipe_out(processes, lambda: processes.tree({}, "CORRAL_INCARNATION=" + incarnation))[0]
+def kill_tagged(agent, folder):
+    """Kill all processes that carry the tags of an agent; give their pids."""
+    processes = processes_of(agent, folder)
+    tag = "CORRAL_INCARNATION=" + agent["incarnation"]
+    return wipe_out(processes, lambda: processes.tree({}, tag))[0]
 
 
-def processes_of(owner, incarnation):
-    config = Config({"owner": owner, "incarnation": incarnation, "key": ""}, {})
-    return ProcessTable(config, None, everywhere=True)
+def processes_of(agent, folder):
+    words = {"owner": agent["owner"], "incarnation": agent["incarnation"], "key": ""}
+    words["folder"] = folder.decode("utf-8", "surrogateescape")
+    return ProcessTable(Config(words, {}), None, everywhere=True)
 
 
 def wipe_out(processes, find):
@@ -4401,7 +4431,7 @@ def attach(given):
         name = readable(folder)
         if agent_lives(folder):
             return {"folder": name, "lives": True}
-        kill_tagged(given["owner"], given["incarnation"])
+        kill_tagged(given, folder)
         if os.path.isdir(os.path.join(folder, b"spool")):
             return dict(begin(dict(given, folder=name, collect=True, setup="")), collects=True)
         remove_home(folder)
@@ -4486,19 +4516,14 @@ def _folders(path):
 
 def _own_pids():
     """List the processes of this account, but this one and those it descends from."""
-    pids = set()
-    for name in os.listdir("/proc") if os.path.exists("/proc/self/stat") else ():
-        try:
-            if name.isdigit() and os.stat("/proc/" + name).st_uid == os.geteuid():
-                pids.add(int(name))
-        except OSError:
-            pass  # it has ended
+    names = os.listdir("/proc") if os.path.exists("/proc/self/stat") else ()
+    pids = {int(name) for name in names if name.isdigit() and is_own(int(name))}
     return pids - {os.getpid(), os.getppid()}
 
 
 def pids_of(agent):
     """List the processes of an agent: its own, its relay, its tasks with all they started."""
-    processes = processes_of(agent["owner"], agent["incarnation"])
+    processes = processes_of(agent, encode(agent["folder"]))
     try:
         roots = dict.fromkeys(_holders(encode(agent["folder"])))
         return processes.tree(roots, "CORRAL_INCARNATION=" + agent["incarnation"])
@@ -4534,7 +4559,7 @@ def _writes(pid, number):
 
 def end_agent(agent):
     """Kill an agent with all it runs, remove its folder; give the pids that would not die."""
-    processes = processes_of(agent["owner"], agent["incarnation"])
+    processes = processes_of(agent, encode(agent["folder"]))
     left = wipe_out(processes, lambda: pids_of(agent))[1]
     folder = encode(agent["folder"])
     if not left and os.path.basename(folder) == encode(agent["incarnation"]):
@@ -4544,7 +4569,7 @@ def end_agent(agent):
 
 def strike(given):
     """Kill one agent that does not end, with all it runs; its folder stays for a second life."""
-    processes = processes_of(given["owner"], given["incarnation"])
+    processes = processes_of(given, encode(given["folder"]))
     return {"unclean": sorted(wipe_out(processes, lambda: pids_of(given))[1])}
 
 
