@@ -48,7 +48,7 @@ FINDING = {  # a seed that shows each planted bug: `make planted` searches them
     "hand out a done task again": 2,
     "the agent ignores kill": 11,
     "the supervisor never kills": 31,
-    "quarantine the last host": 19,
+    "quarantine the last host": 293,
     "a late report leaves its task waiting": 174,
     "strike out what is not answered": 2,
     "ask no host to give back": 11,
@@ -91,6 +91,7 @@ def test_the_same_seed_has_the_same_history() -> None:
         assert there.stdout.split() == here
 
 
+@pytest.mark.timeout(60)  # ten worlds, on a machine that is shared
 def test_without_faults_nothing_is_started_twice() -> None:
     for seed in range(1, 11):
         found = simulate(seed, faults=False)

@@ -33,6 +33,13 @@ def test_each_host_takes_part(on_farm: Corral) -> None:
     assert by_host == Counter(line.partition("@")[2] for line in lines)
 
 
+def test_each_host_takes_part_in_a_run_that_is_shorter_than_a_login(on_farm: Corral) -> None:
+    on_farm("run", "-w", "h[1-3]", "echo {i=1..30}@$(hostname)")
+    lines = on_farm.output("echo").splitlines()
+    assert [line.partition("@")[0] for line in lines] == [str(i) for i in range(1, 31)]
+    assert {line.partition("@")[2] for line in lines} == {"h1", "h2", "h3"}
+
+
 def test_the_script_travels(on_farm: Corral) -> None:
     on_farm.write("sim.py", "import sys; print('T is', sys.argv[2])\n")
     on_farm("run", "-w", "h[1-3]", "python3 sim.py -T {1..5}")

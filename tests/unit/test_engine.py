@@ -10,7 +10,7 @@ from corral.engine import exchange, judge, queries, upkeep
 from corral.errors import StateError
 from corral.ids import Incarnation
 from corral.protocol import Report, Stream
-from tests.support.world import World, ended
+from tests.support.world import Agent, World, ended
 
 
 @pytest.fixture
@@ -270,6 +270,44 @@ def test_what_reports_from_before_a_rerun_does_not_count(world: World) -> None:
         "superseded",
         "accepted",
     ]
+
+
+def test_a_task_is_kept_for_a_moment_for_each_host_that_is_being_reached(world: World) -> None:
+    one, two, three = (world.agent(f"a{n}", host=f"h{n}", slots=8) for n in (1, 2, 3))
+    world.submit("true {1..9}")
+
+    def work(agent: Agent) -> int:
+        done = 0
+        while tickets := agent.take():
+            done += len(tickets)
+            agent.say(*(ended(ticket, seconds=0.001) for ticket in tickets))
+            agent.held = []
+        return done
+
+    assert work(one) == 9 - 2
+    assert Incarnation("a1") in world.parts.keeping
+    assert work(two) == 1
+    world.now += 1.01  # the third one is not waited for any longer
+    assert work(one) == 1
+    assert not world.parts.keeping & {Incarnation("a1")}
+    assert work(three) == 0
+    assert world.run().state == "done"
+
+
+def test_a_lone_task_is_kept_for_nobody(world: World) -> None:
+    one, _ = (world.agent(f"a{n}", host=f"h{n}") for n in (1, 2))
+    world.submit("true")
+    assert one.take() == ["1-1-1-1"]
+
+
+def test_a_clock_that_is_set_back_keeps_no_task_from_who_could_run_it(world: World) -> None:
+    one, _ = (world.agent(f"a{n}", host=f"h{n}") for n in (1, 2))
+    world.submit("true {1..2}")
+    world.now -= 86_400
+    [first] = one.take()
+    [second] = [lease.ticket for lease in one.say(ended(first)).leases]
+    one.say(ended(second))
+    assert world.run().state == "done"
 
 
 def test_a_growing_run_keeps_numbers_and_counts(world: World) -> None:

@@ -94,6 +94,15 @@ def test_a_new_host_among_several_starts_with_one_slot_and_doubles() -> None:
     assert placement.usable_slots(slots=8, probation=True, successes=9, hosts=3) == 1
 
 
+def test_a_task_is_kept_for_each_host_that_is_being_reached() -> None:
+    open_to = placement.open_to
+    assert [open_to(waiting=n, awaited=2, took_part=True) for n in (0, 1, 2, 3, 30)] == [
+        0, 0, 0, 1, 28,
+    ]  # fmt: skip
+    assert [open_to(waiting=n, awaited=2, took_part=False) for n in (0, 1, 3)] == [0, 1, 1]
+    assert open_to(waiting=5, awaited=0, took_part=True) == 5
+
+
 def test_a_sick_host_is_told_from_a_bad_command() -> None:
     assert health.sick(HostRecord(0, 3, 3), usable_hosts=2)
     assert not health.sick(HostRecord(0, 3, 3), usable_hosts=1)

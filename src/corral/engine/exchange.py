@@ -454,6 +454,7 @@ def _lose(tx: Tx, tickets: Sequence[str], why: str, now: float) -> None:
 def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: float) -> AgentOf:
     """Hand out tasks, written down under this exchange's number; gives the agent as it is then."""
     parts.asking.pop(agent.incarnation, None)
+    parts.keeping.discard(agent.incarnation)
     if agent.host_state not in ("up", "probation") or agent.short or parts.low:
         return agent
     if agent.incarnation in parts.retiring:
@@ -487,6 +488,14 @@ def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: fl
         if recall.is_asked_for(tx, key, parts, but=agent.incarnation):
             fits = stock.spare(key) if part.picky else agent.slots - stock.weigh(held)
             size = max(0, min(size, fits))
+        if size > waiting - hosts:
+            took_part = own > 0 or held > 0
+            left = placement.open_to(
+                waiting=waiting, awaited=_awaited(tx, run, now), took_part=took_part
+            )
+            if left < size:
+                parts.keeping.add(agent.incarnation)
+                size = left
         if size:
             rows = tx.rows("tasks_waiting", run, agent.host, size, kept, health.HOPELESS)
             _hand_out(tx, agent, number, run, rows, now)
@@ -500,6 +509,12 @@ def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: fl
         free -= _twin_silent(tx, agent, number, free, stock, parts, now)
         _twin_late(tx, agent, number, free, stock, parts, now)
     return agent
+
+
+def _awaited(tx: Tx, run: int, now: float) -> int:
+    """Count the hosts that are still being reached for a run that has just begun."""
+    count: int = tx.value("hosts_awaited", run, now - placement.AWAIT_S, now)
+    return count
 
 
 def _widen(tx: Tx, agent: AgentOf, part: Part) -> AgentOf:

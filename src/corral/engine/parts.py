@@ -94,6 +94,8 @@ class Parts:
         """Those of them that it is to give back: another host can start them at once."""
         self.asking: dict[Incarnation, frozenset[tuple[RunId, int]]] = {}
         """Of which runs an agent has asked for what waits elsewhere, when it was last looked at."""
+        self.keeping: set[Incarnation] = set()
+        """Agents that were given less than they would be, for hosts that are still being reached."""
         self.kept: dict[Incarnation, str] = {}
         """Tasks (a JSON list of ids) that an agent still has, or whose result it still has, though they
         were given up: they may go to others, but not to it."""
@@ -115,6 +117,7 @@ class Parts:
         """Drop what an agent said that is gone."""
         for said in (self.running, self.queued, self.recalled, self.asking, self.kept):
             said.pop(incarnation, None)
+        self.keeping.discard(incarnation)
 
     def stuck(self) -> list[str]:
         """List the tickets that wait on hosts where nothing has been started for a while."""

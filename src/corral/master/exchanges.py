@@ -27,6 +27,7 @@ Stop = Literal["", "drain", "now"]
 
 
 OFFER_AGAIN_S = 2.0  # a host that could not help may be able to by now
+KEEPS_S = 0.25  # between looks whether what is kept for hosts that are being reached is free
 NEXT_MASTER_S = 0.2  # an agent of a master that ends looks for the next one, not at its idle beat
 
 
@@ -159,7 +160,7 @@ class Exchanges:
                     request.bye
                     or self._says_something(reply, incarnation)
                     or self._held.get(incarnation) is not held
-                    or not await held.wait(reply.hold_s - waited)
+                    or not await self._look_again(held, incarnation, reply.hold_s - waited)
                 ):
                     return reply
                 if self._closed:
@@ -174,6 +175,13 @@ class Exchanges:
             silence.answered(hold_s, after_s=self._clock.ticks() - began)
             if self._held.get(incarnation) is held:
                 del self._held[incarnation]
+
+    async def _look_again(self, held: Held, incarnation: Incarnation, seconds: float) -> bool:
+        """Wait for a reason to look again at one that is held; False when its time is over."""
+        if incarnation in self.parts.keeping and seconds > KEEPS_S:
+            await held.wait(KEEPS_S)
+            return True
+        return await held.wait(seconds)
 
     def forget(self, incarnation: Incarnation) -> None:
         """Drop what is kept of an agent that ended."""

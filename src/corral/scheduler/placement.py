@@ -8,6 +8,7 @@ BATCH_S = 0.5  # of work per slot in one lease: hides the way to the master, is 
 DEEPEST = 1000  # leases per slot at the most: bounds a message
 LEAST_S = 0.05  # ... near the end, too: more than the way to the master costs
 LONG_S = BATCH_S / 2  # a task at least so long is leased one per free slot
+AWAIT_S = 1.0  # after a run began: so long a task is kept for each host that is being reached
 
 
 def depth(typical_s: float | None, successes: int) -> int:
@@ -40,6 +41,15 @@ def lease_size(
         least = slots * max(1, math.ceil(LEAST_S / max(typical_s or LEAST_S, 1e-4)))
         wanted = min(wanted, max(least, math.ceil(waiting / (2 * hosts))))
     return max(0, min(wanted - held, waiting))
+
+
+def open_to(*, waiting: int, awaited: int, took_part: bool) -> int:
+    """Say how many of the ``waiting`` tasks a host may have; one is kept for each ``awaited`` host.
+
+    So every host takes part in a run of short tasks, not only the one that was reached first. Who
+    has not taken part yet may have one in any case.
+    """
+    return max(waiting - awaited, 0 if took_part else min(1, waiting))
 
 
 def usable_slots(*, slots: int, probation: bool, successes: int, hosts: int) -> int:

@@ -262,6 +262,13 @@ where u.run_id = ?1 and u.wanted and u.unfit = ''
     and (h.state in ('joining', 'probation', 'up', 'suspect')
          or (h.state = 'gone' and r.state != 'open'))
 
+-- hosts_awaited --
+-- Hosts that are being reached for a run, when it was opened: run_id, from, to.
+select count(*) from run r join host_run u on u.run_id = r.id
+join host h on h.id = u.host_id
+where r.id = ?1 and r.opened between ?2 and ?3
+    and u.wanted and u.unfit = '' and h.state = 'joining'
+
 -- hosts_silent --
 -- Whether any host is suspect.
 select exists (select 1 from host where state = 'suspect')
