@@ -7,6 +7,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 DEV := ClusterShell hypothesis import-linter mypy polars pyright pytest pytest-timeout pytest-xdist ruff vermin
 WORKERS ?= 2
+unexport PYTHONDONTWRITEBYTECODE  # else every command of a test compiles corral anew: half of what it costs
 
 .PHONY: help demo test unit check fix bench sim planted chaos failpoints cgroup2 system-deps clean
 
@@ -29,7 +30,7 @@ demo: .venv/ready ## set up and run the main job: the Ising model on all cores
 
 test: .venv/dev ## everything (says what is left out, fails on that under CI)
 	@$(BIN)/python -m tests.parts
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -q
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -q
 
 unit: .venv/dev ## what needs no servers, no root and less than a minute
 	$(BIN)/pytest -q -m "not slow and not system" tests/unit tests/grammar tests/results
@@ -57,7 +58,7 @@ chaos: .venv/dev ## break real hosts under a run: 160 faults (root; minutes; SEE
 	@$(BIN)/python -m tests.chaos --hosts 8 --tasks 2000 --faults 160 --seed $(or $(SEED),7)
 
 failpoints: .venv/dev ## kill corral at each of its failpoints, at the first HITS=5 passings (minutes)
-	@HITS=$(or $(HITS),5) $(BIN)/pytest -n $(WORKERS) --dist loadgroup -q tests/failpoints
+	@HITS=$(or $(HITS),5) $(BIN)/pytest -n $(WORKERS) --dist worksteal -q tests/failpoints
 
 cgroup2: .venv/dev ## boot a kernel with cgroup v2 as a process, test memory limits in it (minutes)
 	@$(BIN)/python -m tests.cgroup2

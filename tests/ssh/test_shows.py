@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.system("sshd"),
     pytest.mark.system("root"),
-    pytest.mark.xdist_group("farm"),
     pytest.mark.timeout(60),  # several commands with logins each, on a machine that is shared
 ]
 
