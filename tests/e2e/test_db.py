@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.corral import Corral
+
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.support.corral import Corral
 
 
 def database(corral: Corral) -> Path:
@@ -33,10 +34,19 @@ def blob(corral: Corral) -> Path:
     return found
 
 
-@pytest.fixture
-def ran(corral: Corral) -> Corral:
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state folder that two runs have left."""
+    corral = Corral(tmp_path_factory.mktemp("once"))
     corral("run", "echo {1..3} > {>out.txt}")
     corral("run", "--name", "bad", "exit {3..4}", code=1)
+    return corral.folder / ".corral"
+
+
+@pytest.fixture
+def ran(corral: Corral, once: Path) -> Corral:
+    """The command line with a copy of it, to be spoilt."""
+    shutil.copytree(once, corral.folder / ".corral")
     return corral
 
 
