@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.hosts import processes
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ def test_results_of_a_dead_agent_are_collected_and_the_rest_runs_again(corral: C
     wait_until(lambda: len(marks(corral)) == 2, what="two tasks run")
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    for pid in corral.processes():
-        os.kill(pid, signal.SIGKILL)
+    processes.kill_at_once(corral.processes)
     let_go(corral)
     corral("resume")
     assert corral.output("echo") == "done 1\ndone 2\n"
@@ -219,11 +218,7 @@ def test_rm_deletes_a_run_and_what_corral_wrote(corral: Corral) -> None:
 def test_either_half_of_the_agent_may_die(corral: Corral, killed: str) -> None:
     process = corral.start("run", "-j2", marked(corral, release(corral), "1..3"))
     wait_until(lambda: len(marks(corral)) == 2, what="two tasks run")
-    victim = [
-        pid for pid in corral.processes() if Path(f"/proc/{pid}/comm").read_text().strip() == killed
-    ]
-    assert len(victim) == 1
-    os.kill(victim[0], signal.SIGKILL)
+    os.kill(corral.named(killed), signal.SIGKILL)
     let_go(corral)
     _, err = process.communicate(timeout=40)
     assert process.returncode == 0, err
@@ -260,7 +255,7 @@ def test_a_frozen_supervisor_without_a_link_is_killed_at_the_end(corral: Corral)
     corral.write("check.sh", check, executable=True)
     process = corral.start("run", "--check", "./check.sh", marked(corral, "true", "1"))
     wait_until(lambda: (corral.folder / "checks").exists(), what="its task has been reported")
-    link, supervisor = (named(corral, name) for name in ("corral-link", "corral-super"))
+    link, supervisor = map(corral.named, ("corral-link", "corral-super"))
     os.kill(supervisor, signal.SIGSTOP)
     os.kill(link, signal.SIGKILL)
     let_go(corral)
@@ -268,14 +263,6 @@ def test_a_frozen_supervisor_without_a_link_is_killed_at_the_end(corral: Corral)
     assert process.returncode == 0, (out, err)
     assert corral.processes() == []
     assert corral.agent_folders() == []
-
-
-def named(corral: Corral, name: str) -> int:
-    """Give the process of ours that has a name."""
-    (pid,) = (
-        pid for pid in corral.processes() if Path(f"/proc/{pid}/comm").read_text().strip() == name
-    )
-    return pid
 
 
 def test_reap_ends_an_agent_and_not_the_master_that_waits_for_it(corral: Corral) -> None:

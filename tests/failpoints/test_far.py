@@ -15,7 +15,7 @@ import pytest
 
 from tests.failpoints.jobs import JOBS, armed, begin, check, go_on, is_submitted
 from tests.ssh.logins import logins
-from tests.support.hosts import Bed
+from tests.support.hosts import Bed, processes
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ far = [
     pytest.mark.slow,
     pytest.mark.system("sshd"),
     pytest.mark.system("root"),
-    pytest.mark.xdist_group("far failpoints"),
     pytest.mark.timeout(60),
 ]
 pytestmark = pytest.mark.slow
@@ -65,13 +64,9 @@ def bed(standing_bed: Bed) -> Iterator[Bed]:
     yield standing_bed
     try:
         wait_until(lambda: not logins(standing_bed), what="no ssh of ours is left")
-        wait_until(lambda: not standing_bed.left())
-    except AssertionError:
-        left = standing_bed.left()
-        standing_bed.clean()  # so that one test's dirt fails no other test
-        pytest.fail("left on the host:\n" + "\n".join(left))
     finally:
         standing_bed[HOST].sh(f"rm -f ~/starts ~/wait ~/go {MARK} /dev/shm/sets")
+        standing_bed.see_clean()
 
 
 @pytest.fixture
@@ -133,7 +128,7 @@ def end(process: Popen[str]) -> int:
 def guard_of(master: int) -> int:
     """Give the shell that would kill a master's logins."""
     children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-    (guard,) = (pid for pid in map(int, children) if name_of(pid) == "sh")
+    (guard,) = (pid for pid in map(int, children) if processes.name(pid) == "sh")
     return guard
 
 
@@ -274,7 +269,7 @@ def test_a_link_killed_as_it_ends_a_supervisor_that_is_frozen(corral: Corral, po
     with armed(corral, point, corral.folder / "killed"):
         process = corral.start(*JOBS["checked"].words)
     wait_until(lambda: (corral.folder / "checks").exists())
-    (supervisor,) = (pid for pid in corral.processes() if name_of(pid) == "corral-super")
+    supervisor = corral.named("corral-super")
     os.kill(supervisor, signal.SIGSTOP)
     (corral.folder / "go").touch()
     wait_until(lambda: (corral.folder / "killed").exists(), what="the link has died")
@@ -284,7 +279,3 @@ def test_a_link_killed_as_it_ends_a_supervisor_that_is_frozen(corral: Corral, po
     corral("reap", "--yes")
     assert corral.agent_folders() == []
     check(corral, "checked")
-
-
-def name_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text().strip()

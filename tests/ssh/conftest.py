@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 
 from tests.support.hosts import Bed
-from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from tests.support.corral import Corral
 
 FARM = 8  # hosts; as many as the figures in `make bench` are for
-CLEAN_S = 15.0  # what agents have to be gone after a test; they need a second
 
 
 class Beds(Protocol):
@@ -53,12 +51,7 @@ def standing_farm() -> Iterator[Bed]:
 def farm(standing_farm: Bed) -> Iterator[Bed]:
     """Eight hosts that the test leaves as they were: nothing of ours may be left on them."""
     yield standing_farm
-    try:
-        wait_until(lambda: not standing_farm.left(), seconds=CLEAN_S)
-    except AssertionError:
-        found = standing_farm.left()
-        standing_farm.clean()  # so that one test's dirt fails no other test
-        pytest.fail("left on the hosts:\n" + "\n".join(found))
+    standing_farm.see_clean()
 
 
 @pytest.fixture

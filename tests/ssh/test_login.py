@@ -30,12 +30,10 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.system("sshd"),
     pytest.mark.system("root"),
-    pytest.mark.xdist_group("ward"),
     pytest.mark.timeout(60),  # several commands with logins each, on a machine that is shared
 ]
 
 PLACES = ("/var/tmp", "/tmp", "/root/.cache")  # where a work folder may be
-SETTLED_S = 5.0  # what a test is waited for to leave the hosts
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +46,10 @@ def standing_ward() -> Iterator[Bed]:
 @pytest.fixture
 def ward(standing_ward: Bed) -> Iterator[Bed]:
     yield standing_ward
-    wait_until(lambda: not standing_ward.left(), seconds=SETTLED_S, what=str(standing_ward.left()))
-    heal(standing_ward["h2"])
+    try:
+        standing_ward.see_clean()
+    finally:
+        heal(standing_ward["h2"])
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def remote(corral: Corral, ward: Bed) -> Iterator[Corral]:
     """The command line, which reaches the ward's hosts; it leaves no ssh behind."""
     corral.environment["CORRAL_SSH"] = ward.ssh
     yield corral
-    wait_until(lambda: not logins(ward), seconds=SETTLED_S, what="no ssh of ours is left")
+    wait_until(lambda: not logins(ward), what="no ssh of ours is left")
 
 
 def heal(host: Host) -> None:
@@ -206,7 +206,7 @@ def test_others_do_not_wait_for_an_unplugged_host(remote: Corral, ward: Bed) -> 
     ward["h2"].unplug()
     began = time.monotonic()
     done = remote("run", "-w", "h[1-3]", "true; echo {1..6}")
-    assert time.monotonic() - began < without + 1.0
+    assert time.monotonic() - began < without + 5.0  # half of what ssh tries to connect for
     assert re.search(r"h\S*2\S*: not reached before the run ended", done.stderr), done.stderr
     assert remote.output("true") == "1\n2\n3\n4\n5\n6\n"
 
@@ -364,7 +364,7 @@ def test_a_login_that_nobody_answers_dies_with_its_master(
     wait_until(lambda: any(connects(pid) for pid in logins(ward)), what="ssh tries to connect")
     process.kill()
     process.wait()
-    wait_until(lambda: not logins(ward), seconds=2.0, what="no ssh of ours is left")
+    wait_until(lambda: not logins(ward), seconds=5.0, what="no ssh of ours is left")
 
 
 def connects(pid: int) -> bool:

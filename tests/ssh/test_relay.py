@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.ssh.logins import logins
+from tests.support.hosts import processes
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -104,8 +105,8 @@ def relay_of(host: Host) -> int:
 
 
 def kill(*pids: int) -> None:
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
+    """Kill processes, of which some may end by themselves as soon as others do."""
+    assert sum(processes.send(pid, signal.SIGKILL) for pid in pids) > 0
 
 
 # ---------------------------------------------------------------- connections
@@ -247,7 +248,7 @@ def test_what_dead_agents_had_finished_is_collected(remote: Corral, bed: Bed) ->
     let_go(bed)
     wait_until(lambda: not tasks(bed), what="the tasks are done")
     wait_until(lambda: all(journal(host) for host in bed), what="their ends are on disk")
-    kill(*(one.pid for host in bed for one in host.ours()))
+    processes.kill_at_once(lambda: [one.pid for host in bed for one in host.ours()])
     assert "end with the login" not in remote("resume").stderr
     check_end(remote, bed)
     once(bed)
@@ -288,7 +289,7 @@ def test_a_run_that_ends_at_once_sees_the_agents_of_a_dead_master_end(
 def test_hosts_that_died_with_the_master_cost_only_what_ran_there(remote: Corral, bed: Bed) -> None:
     lose_master(begin(remote, bed))
     ran = Path(bed["h2"].place(STARTS)).read_text().split()
-    kill(*(one.pid for one in bed["h2"].ours()))
+    processes.kill_at_once(lambda: [one.pid for one in bed["h2"].ours()])
     assert ran
     let_go(bed)
     assert remote("resume").returncode == 0

@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from tests.support.hosts import processes
+
 TIMEOUT_S = 60.0  # one command; a slow shared machine needs its time
 
 
@@ -135,6 +137,11 @@ class Corral:
             if not dead and (tagged or (not tasks_only and (named or inside))):
                 found.append(int(entry.name))
         return found
+
+    def named(self, name: str) -> int:
+        """Give our only living process of a name."""
+        (pid,) = (pid for pid in self.processes() if processes.name(pid) == name)
+        return pid
 
     def end_started(self) -> None:
         """Kill what a test started and did not end."""

@@ -13,6 +13,7 @@ from tests import parts
 from tests.support.hosts import sshd
 from tests.support.hosts.host import BedError, Host
 from tests.support.hosts.network import Switch
+from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 AT_ONCE = 8  # hosts that are brought up at the same time
+CLEAN_S = 15.0  # what agents have to be gone after a test; they need a second
 
 
 class Bed:
@@ -83,6 +85,19 @@ class Bed:
                 *(f"file {path}" for path in host.files()),
             )
         ]
+
+    def see_clean(self) -> None:
+        """See nothing of corral left; what is left, is cleaned away, so that it fails one test only.
+
+        Raises:
+            AssertionError: It says what was left.
+        """
+        try:
+            wait_until(lambda: not self.left(), seconds=CLEAN_S)
+        except AssertionError as exc:
+            found = self.left()
+            self.clean()
+            raise AssertionError("left on the hosts:\n" + "\n".join(found)) from exc
 
     def clean(self) -> None:
         """Make every host as empty as a new one."""

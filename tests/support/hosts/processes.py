@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from corral.model.base import Frozen
+from tests.support.wait import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
 
 
 class Process(Frozen, frozen=True, kw_only=True):
@@ -93,6 +98,32 @@ def send(pid: int, number: signal.Signals) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def kill_at_once(find: Callable[[], Collection[int]]) -> None:
+    """Kill all that ``find`` lists as in one instant: all are stopped before the first dies.
+
+    Agents mend what they lose of themselves, and loops in tasks start something anew all the time.
+    """
+
+    def all_stopped() -> bool:
+        awake = [pid for pid in find() if not is_stopped(pid)]
+        for pid in awake:
+            send(pid, signal.SIGSTOP)
+        return not awake  # who was stopped before it was listed has started nobody meanwhile
+
+    assert find(), "there is nothing to kill"
+    wait_until(all_stopped, what="all are stopped")
+    for pid in find():
+        send(pid, signal.SIGKILL)
+
+
+def name(pid: int) -> str:
+    """Give the name of a process; "" if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _words(line: bytes) -> tuple[str, ...]:
