@@ -17,6 +17,7 @@ from tests.support.wait import wait_until
 if TYPE_CHECKING:
     from tests.support.corral import Corral
 
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
 COLLECT = """#!/usr/bin/env python3
 import json, sys
 for line in sys.stdin:

@@ -14,6 +14,8 @@ from tests.support.corral import Corral
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
+
 
 def database(corral: Corral) -> Path:
     return corral.folder / ".corral" / "corral.db"

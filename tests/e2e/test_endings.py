@@ -14,6 +14,8 @@ from tests.support.wait import wait_until
 if TYPE_CHECKING:
     from tests.support.corral import Corral
 
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
+
 
 def marks(corral: Corral) -> list[str]:
     """List the starts that tasks themselves wrote down: the truth about what ran."""

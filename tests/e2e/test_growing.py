@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
     from tests.support.corral import Corral
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(60),  # several commands each, on a machine that is shared
+]
 FEW, MORE = ("b", "c"), ("a", "b", "c", "d")
 WAIT = "until test -e $GO; do sleep 0.02; done"
 

@@ -13,6 +13,7 @@ from tests.support.wait import wait_until
 if TYPE_CHECKING:
     from tests.support.corral import Corral
 
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
 CORES = len(os.sched_getaffinity(0))
 PLATFORM = f"{sys.platform}-{os.uname().machine}"
 HOSTS = '[hosts.localhost]\nslots = 4\ntags = ["fast"]\nresources = { gpu = 2 }\n'

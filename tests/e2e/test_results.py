@@ -15,6 +15,7 @@ from tests.support.wait import wait_until
 if TYPE_CHECKING:
     from tests.support.corral import Corral
 
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
 MB = 1 << 20
 
 

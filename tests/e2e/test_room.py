@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MIB = 1 << 20
-pytestmark = pytest.mark.system("root")
+pytestmark = [
+    pytest.mark.system("root"),
+    pytest.mark.timeout(60),  # several commands each, on a machine that is shared
+]
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from corral.work import runfile
 if TYPE_CHECKING:
     from tests.support.corral import Corral
 
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
+
 
 def test_all_errors_come_at_once_with_line_column_caret_and_way_out(corral: Corral) -> None:
     corral.write(

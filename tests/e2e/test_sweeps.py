@@ -11,6 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.support.corral import Corral
 
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
+
 
 def test_a_sweep_with_replicates_has_a_row_and_a_line_for_each_task(corral: Corral) -> None:
     done = corral("run", "-r3", "echo {1..5} {a,b} {rep}")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.corral import Corral
+
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
 
 
 def reasons(corral: Corral, task: int) -> list[str]:

@@ -14,6 +14,7 @@ from tests.support.wait import wait_until
 if TYPE_CHECKING:
     from tests.support.corral import Corral
 
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
 WRONG = {
     "unknown placeholder": (["./x -x {x}"], "did you mean an axis after -x?"),
     "misspelt placeholder": (["echo {temp=1..3} {tmep}"], "did you mean {temp}?"),

@@ -10,6 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from tests.support.corral import Corral
 
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
+
 
 def test_a_list_of_commands_runs_each_line_and_grows_with_the_file(corral: Corral) -> None:
     corral.write("tool", "#!/bin/sh\necho tool $1\n", executable=True)
