@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -321,11 +323,35 @@ def test_a_failing_setup_is_named(remote: Corral) -> None:
     check_named(remote, "h2", "its setup failed: ls: cannot access '/none/there'", "mend setup")
 
 
-def test_slots_say_how_many_tasks_run_at_once(remote: Corral) -> None:
+def test_slots_say_how_many_tasks_run_at_once(remote: Corral, ward: Bed) -> None:
+    """A host that is new gets all its slots after some successes: then its tasks wait to be let go."""
     remote.write("hosts.toml", SETTINGS)
-    remote("run", "-w", "h3,2*h1", "sleep 0.1; echo {1..24}")
-    slots = {(row["host"], row["slot"]) for row in remote.rows("sleep", "attempts.csv")}
+    command = (
+        "test $(ls /dev/shm/began | wc -l) -lt 4 || until test -e /dev/shm/go; do sleep 0.05; done;"
+        " touch /dev/shm/began/$CORRAL_TASK; echo {1..24}"
+    )
+    two = [ward[name] for name in ("h1", "h3")]
+    for host in two:
+        host.sh("mkdir /dev/shm/began")
+    process = remote.start("run", "-w", "h3,2*h1", "--no-twins", command)
+    wait_until(
+        lambda: running(remote) == {"h1": 2, "h3": 3}, seconds=30, what="all slots are taken"
+    )
+    for host in two:
+        host.write("/dev/shm/go", "")
+    _, said = process.communicate(timeout=40)
+    for host in two:
+        host.sh("rm -r /dev/shm/began /dev/shm/go")
+    assert process.returncode == 0, said
+    slots = {(row["host"], row["slot"]) for row in remote.rows("test", "attempts.csv")}
     assert slots == {("h1", "0"), ("h1", "1"), ("h3", "0"), ("h3", "1"), ("h3", "2")}
+
+
+def running(remote: Corral) -> Counter[str]:
+    """Count what runs, by host."""
+    done = remote("attempts", "--json", code=None)
+    found = json.loads(done.stdout)["attempts"] if done.returncode == 0 else []
+    return Counter(one["host"] for one in found if one["state"] == "running")
 
 
 # ---------------------------------------------------------------- crowds

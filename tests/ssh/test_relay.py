@@ -301,7 +301,7 @@ def test_hosts_that_died_with_the_master_cost_only_what_ran_there(remote: Corral
 
 def test_a_stop_in_the_middle_of_a_login_leaves_nothing(remote: Corral, bed: Bed) -> None:
     """Ctrl-C while a slow start-up file holds the login up, and while a setup runs."""
-    bed["h2"].rc("sleep 8")
+    bed["h2"].rc(f"until test -e {GO}; do sleep 0.05; done")
     remote.write("hosts.toml", '[hosts.h3]\nsetup = "touch /dev/shm/sets; sleep 60"\n')
     process = remote.start("run", "-w", "h[2-3]", "echo {1..6}")
     wait_until(lambda: bed["h3"].place("/dev/shm/sets").exists(), seconds=WORKS_S)
@@ -310,5 +310,6 @@ def test_a_stop_in_the_middle_of_a_login_leaves_nothing(remote: Corral, bed: Bed
     _, said = process.communicate(timeout=60)
     assert process.returncode == 75, said
     wait_until(lambda: not logins(bed), what="no ssh of ours is left")
+    let_go(bed)
     wait_until(lambda: not bed.left(), seconds=30, what="nothing is left on the hosts")
     assert "Traceback" not in said

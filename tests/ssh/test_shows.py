@@ -76,18 +76,6 @@ def test_check_folds_what_is_alike_and_names_the_odd_ones(on_farm: Corral) -> No
     assert on_farm("hosts", "check", "-w", "nosuch", code=3).stdout.startswith("nosuch: ")
 
 
-def test_slots_are_the_hosts_or_the_sets(on_farm: Corral) -> None:
-    command = "echo {1..40} $CORRAL_SLOT; sleep 0.1"
-    on_farm("run", "-w", "1*h1,4*h2", command)
-    slots: dict[str, set[str]] = {}
-    for row in on_farm.rows("echo", "attempts.csv"):
-        slots.setdefault(row["host"], set()).add(row["slot"])
-    assert slots == {"h1": {"0"}, "h2": {"0", "1", "2", "3"}} or slots == {
-        "h1": {"1"},
-        "h2": {"1", "2", "3", "4"},
-    }
-
-
 def test_a_host_joins_a_run_that_goes_on(on_farm: Corral, farm: Bed) -> None:
     command = "while ! test -e /dev/shm/go; do sleep 0.05; done; echo {1..6}"
     first = on_farm.start("run", "-j1", "-w", "h1", command)
