@@ -6,8 +6,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	&& { echo $$p; break; }; done)
 BIN := .venv/bin
 DEV := ClusterShell hypothesis import-linter mypy polars pyright pytest pytest-timeout pytest-xdist ruff vermin
-WORKERS ?= 2
-unexport PYTHONDONTWRITEBYTECODE  # else every command of a test compiles corral anew: half of what it costs
+# one more than a small machine has cores: tests wait for half of their time
+WORKERS ?= 3
+# else every command of a test compiles corral anew, which is half of what it costs
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test unit check fix bench sim planted chaos failpoints cgroup2 system-deps clean
 
