@@ -41,7 +41,7 @@ def test_a_large_task_goes_to_the_idle_host(busy: Corral) -> None:
 
 
 def test_small_tasks_do_not_wait_behind_long_ones(busy: Corral) -> None:
-    long = "case $(hostname) in h1) test {1} -lt 100 || sleep 300;; esac; echo {1..130}"
+    long = "case $(hostname) in h1) test {1} -lt 100 || sleep 300;; esac; echo {1..400}"
     busy("run", "-q", "-d", *TWO, "--no-twins", "--name", "long", long)
     wait_until(lambda: left(busy) == 2, seconds=SOON_S, what="all but two are done")
     assert running(busy) == {"h1"}

@@ -159,8 +159,11 @@ def test_agents_come_and_go_while_it_is_looked_for_what_is_late_or_stuck() -> No
         sys.setswitchinterval(every_s)
 
 
-def test_small_tasks_behind_long_ones_go_to_an_idle_host(world: World) -> None:
-    """Bug: a lease of many short tasks waited for as long as the long ones before them took."""
+def stuck_lease(world: World) -> tuple[Agent, Agent, list[str]]:
+    """Have a lease of many short tasks wait on host one behind two long ones, and host two idle.
+
+    Gives both and the tickets that wait.
+    """
     one, two = world.agent("a1", host="one"), world.agent("a2", host="two")
     world.submit("mixed {1..80}")
     while len(one.held) < 10:
@@ -171,19 +174,70 @@ def test_small_tasks_behind_long_ones_go_to_an_idle_host(world: World) -> None:
     one.say()
     while two.held:
         take(two, two.say(*(ended(ticket, seconds=0.01) for ticket in two.held)))
-    waiting = one.held[2:]
     one.running_s = 30.0
     one.say()
-    while waiting:
-        two.say()
-        back = look_again(one).back
-        assert len(back) == two.slots, "as many as it can start at once"
-        assert set(back) <= set(waiting)
-        assert give_back(one, *back).leases == ()
-        waiting = [ticket for ticket in waiting if ticket not in back]
-        [*taken] = take(two, look_again(two))
-        assert len(taken) == len(back)
+    return one, two, one.held[2:]
+
+
+def test_small_tasks_behind_long_ones_go_to_an_idle_host_at_once(world: World) -> None:
+    """Bug: as many came back as it had free slots, at each beat of the host that is busy."""
+    one, two, waiting = stuck_lease(world)
+    two.say()
+    back = look_again(one).back
+    assert sorted(back) == sorted(waiting)
+    assert give_back(one, *back).leases == ()
+    done: set[str] = set()
+    while taken := take(two, look_again(two)):
+        assert one.say().leases == (), "they would wait there again"
+        done |= {name.rpartition("-")[0] for name in taken}
         two.say(*(ended(ticket, seconds=0.01) for ticket in taken))
+    assert done >= {name.rpartition("-")[0] for name in waiting}  # and the long ones' twins
     one.say(*(ended(ticket) for ticket in one.running))
     assert world.run().state == "done"
     Checks(world.store._connection).everything()
+
+
+def test_no_more_comes_back_than_the_host_that_asks_would_be_leased(world: World) -> None:
+    one, two, waiting = stuck_lease(world)
+    two.say(bye=True)
+    world.parts.recalled.clear()
+    three = world.agent("a3", host="three")
+    three.say()  # nothing is known of it yet
+    assert look_again(one).back == tuple(waiting[: three.slots])
+
+
+def test_what_a_host_gave_back_returns_to_it_only_to_be_started(world: World) -> None:
+    one, two, _ = stuck_lease(world)
+    two.say()
+    give_back(one, *look_again(one).back)
+    two.say()
+    take(two, look_again(two))
+    two.running = two.held[:2]
+    two.running_s = 30.0
+    assert len(two.held) > 2 * one.slots
+    two.say()
+    one.say(*(ended(ticket) for ticket in one.running))
+    one.held = take(one, one.say())
+    while one.held:  # what nobody had
+        one.held = take(one, one.say(*(ended(ticket, seconds=0.01) for ticket in one.held)))
+    back = look_again(two).back
+    assert back == tuple(two.held[2 : 2 + one.slots])
+    assert give_back(two, *back).leases == ()
+    assert len(take(one, look_again(one))) == one.slots
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["alone", "among others"])
+def test_where_nothing_was_started_for_a_while_nothing_is_handed_out_ahead(
+    world: World, alone: bool
+) -> None:
+    one = world.agent("a1", host="one")
+    world.submit("mixed {1..200}")
+    while len(one.held) < 10:
+        take(one, one.say(*(ended(ticket, seconds=0.01) for ticket in one.held)))
+    if not alone:
+        world.agent("a2", host="two").take()
+    short = one.held[2:]
+    one.running = one.held[:2]
+    one.running_s = 30.0
+    leases = one.say(*(ended(ticket, seconds=0.01) for ticket in short)).leases
+    assert bool(leases) == alone

@@ -485,7 +485,9 @@ def _grant(tx: Tx, agent: AgentOf, number: int, held: int, parts: Parts, now: fl
         )
         if part.picky and not most and not stock.own(key):
             size = 1  # it waits there for what others hold
-        if recall.is_asked_for(tx, key, parts, but=agent.incarnation):
+        if recall.would_wait(
+            tx, key, parts, incarnation=agent.incarnation, slots=agent.slots, hosts=hosts
+        ):
             fits = stock.spare(key) if part.picky else agent.slots - stock.weigh(held)
             size = max(0, min(size, fits))
         if size > waiting - hosts:

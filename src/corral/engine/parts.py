@@ -128,6 +128,11 @@ class Parts:
             for name in queued
         ]
 
+    def is_stuck(self, incarnation: Incarnation, slots: int) -> bool:
+        """Say whether all of a host's slots have been taken for a while by what runs there."""
+        running_s = self.running.get(incarnation, {}).values()
+        return len(running_s) >= slots and min(running_s, default=0.0) >= STUCK_S
+
     def _running_s(self, incarnation: Incarnation) -> Iterable[float]:
         return self.running.get(incarnation, {}).values()
 

@@ -5,15 +5,22 @@ master, or because its task is large and room is kept for it there. Neither is w
 nothing has been started on that host for a while. Whoever has room then asks for it: the host is
 told to give it back, which it does unless it was started, and is handed nothing of the run that
 would wait there again, until the one that asked has had its turn.
+
+A host with nothing free hears of that at its next beat only, so it is asked for as many short tasks
+as the other one would be leased. No ticket goes to and fro: what a host gave back itself it asks for
+only if it can start it at once, and where all slots have been taken for a while nothing waits.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from functools import cache
 from typing import TYPE_CHECKING
 
 from corral.engine.needs import Stock
 from corral.ids import HostId, Incarnation, run_of
+from corral.scheduler import placement
 
 if TYPE_CHECKING:
     from corral.engine.needs import Key
@@ -24,25 +31,40 @@ if TYPE_CHECKING:
 def recall(
     tx: Tx, incarnation: Incarnation, host: HostId, *, free: int, stock: Stock, parts: Parts
 ) -> int:
-    """Have as much come back from busy hosts as can be started here; gives the slots it will take."""
+    """Have as much come back from busy hosts as is of use here; gives the slots it will take."""
     stuck = parts.stuck()
     if not stuck:
         return 0
     taken = 0
-    asked: set[Key] = set()
+    asked: Counter[Key] = Counter()
     kept = parts.kept.get(incarnation, "[]")
-    for name, holder in tx.rows("tickets_stuck", json.dumps(stuck), host, kept):
+    has_room = cache(lambda holder, key: _has_room(tx, holder, key, parts))
+    lease = cache(lambda key: _lease_size(tx, host, key, free=free, stock=stock, parts=parts))
+    for name, holder, gave_back in tx.rows("tickets_stuck", json.dumps(stuck), host, kept):
         key = run_of(name)
         cpus = parts.get(tx, *key).needs.cpus
-        if taken + cpus > free or stock.spare(key) < 1 or _has_room(tx, holder, key, parts):
+        starts = taken + cpus <= free and stock.spare(key) > 0
+        follows = not gave_back and not stock.counts(key) and asked[key] < lease(key)
+        if not (starts or follows) or has_room(holder, key):
             continue
-        stock.add(key, 1)
-        taken += cpus
-        asked.add(key)
+        if starts:
+            stock.add(key, 1)
+            taken += cpus
+        asked[key] += 1
         if parts.recall(holder, name):
             tx.tell("work")  # its host may be waiting for an answer
     parts.asking[incarnation] = frozenset(asked)
     return taken
+
+
+def would_wait(
+    reader: Reader, key: Key, parts: Parts, *, incarnation: Incarnation, slots: int, hosts: int
+) -> bool:
+    """Say whether what an agent cannot start at once of a run had better stay for others."""
+    if is_asked_for(reader, key, parts, but=incarnation):
+        return True
+    picky = parts.get(reader, *key).picky  # a large task waits there, so that it is not starved
+    return hosts > 1 and not picky and parts.is_stuck(incarnation, slots)
 
 
 def is_asked_for(reader: Reader, key: Key, parts: Parts, *, but: Incarnation) -> bool:
@@ -53,6 +75,32 @@ def is_asked_for(reader: Reader, key: Key, parts: Parts, *, but: Incarnation) ->
             if row is not None and row[5] == "up":
                 return True
     return False
+
+
+def _lease_size(
+    reader: Reader, host: HostId, key: Key, *, free: int, stock: Stock, parts: Parts
+) -> int:
+    """Say how many tickets of a run a host would be leased that is alone with those that wait.
+
+    Near the end a lease is but a part of what is left, for the others' sake; here they cannot help.
+    """
+    run, generation = key
+    own = (reader.row("host_run_get", host, run) or (0, 0, 0))[0]
+    slots = placement.usable_slots(
+        slots=min(stock.slots, parts.get(reader, run, generation).slots or stock.slots),
+        probation=False,
+        successes=own,
+        hosts=reader.value("hosts_usable", run),
+    )
+    learned = parts.learned(reader, run, generation)
+    return placement.lease_size(
+        slots=slots,
+        held=stock.slots - free,
+        typical_s=learned.typical_s,
+        successes=min(own, learned.successes),
+        waiting=placement.DEEPEST * slots,
+        hosts=1,
+    )
 
 
 def _has_room(reader: Reader, holder: Incarnation, key: Key, parts: Parts) -> bool:

@@ -564,8 +564,11 @@ where a.ticket = j.value and t.id = a.task_id and r.id = t.run_id and a.host_id 
 order by j.key limit ?3
 
 -- tickets_stuck --
--- Those of some tickets (a JSON list) that wait elsewhere and that a host may try: host_id, tasks (a JSON list) that its agent has.
-select a.ticket, a.incarnation
+-- Those of some tickets (a JSON list) that wait elsewhere and that a host may try, and whether it gave
+-- their task back before: host_id, tasks (a JSON list) that its agent has.
+select a.ticket, a.incarnation,
+    exists (select 1 from attempt x where x.task_id = t.id and x.epoch = t.epoch
+                and x.host_id = ?2 and x.outcome = 'returned')
 from json_each(?1) j cross join attempt a cross join task t cross join run r
 join host h on h.id = a.host_id and h.state not in ('suspect', 'lost')
 join host_run u on u.run_id = r.id and u.host_id = ?2 and u.wanted and u.unfit = ''
