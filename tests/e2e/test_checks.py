@@ -14,6 +14,7 @@ from tests.support.wait import wait_until
 if TYPE_CHECKING:
     from tests.support.corral import Corral
 
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
 GOOD_AT_LAST = """#!/bin/sh
 echo x >> "{folder}/tries.$1"
 if test "$(wc -l < "{folder}/tries.$1")" -lt 3; then echo bad; else echo E=$1; fi

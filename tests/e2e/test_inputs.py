@@ -9,6 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from tests.support.corral import Corral
 
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
 JOB = """run = "cat conf/run.yaml extra.txt; ./go; : {T} {name}"
 reps = 2
 sweep.T = ["0.50", "2"]

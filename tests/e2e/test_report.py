@@ -6,10 +6,14 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
     from tests.support.corral import Corral
+
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
 
 
 def test_a_report_is_written_beside_the_results_and_goes_with_them(corral: Corral) -> None:

@@ -14,6 +14,8 @@ from tests.support.wait import wait_until
 if TYPE_CHECKING:
     from tests.support.corral import Corral
 
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
+
 
 def test_each_line_of_each_task_once_and_whole(corral: Corral) -> None:
     done = corral(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from tests.support.corral import Corral
 
+pytestmark = pytest.mark.timeout(60)  # several commands each, on a machine that is shared
+
 
 @pytest.fixture
 def trial(corral: Corral, tmp_path: Path) -> Iterator[Corral]:

@@ -98,6 +98,7 @@ def test_the_same_seed_has_the_same_history() -> None:
 
 
 @pytest.mark.timeout(60)  # ten worlds, on a machine that is shared
+@pytest.mark.timeout(120)  # ten worlds, too
 def test_without_faults_nothing_is_started_twice() -> None:
     for seed in range(1, 11):
         found = simulate(seed, faults=False)
