@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 settings.register_profile("corral", deadline=None)  # a slow machine is no failure
 settings.load_profile("corral")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as for what a script runs with `&`:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # commands would ignore it, too
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

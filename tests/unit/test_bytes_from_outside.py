@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from starlette.applications import Starlette
 
+pytestmark = pytest.mark.timeout(60)  # sixty examples each, on a machine that is shared
 outside = settings(
     max_examples=60,
     derandomize=True,

@@ -571,7 +571,7 @@ def pick_of(among: Sequence[T], pick: int) -> T:
     return among[pick % len(among)]
 
 
-TestEngine = Engine.TestCase
+TestEngine = pytest.mark.timeout(60)(Engine.TestCase)  # sixty histories: seconds on an idle machine
 TestEngine.settings = settings(
     max_examples=60,
     stateful_step_count=50,
