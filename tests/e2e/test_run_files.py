@@ -159,3 +159,55 @@ def test_what_repeats_a_run_has_its_variables_but_not_those_that_are_as_here(
     corral.write("bad.toml", 'run = "echo"\nenv = { MODE = 3, "A B" = "x", C = false }\n')
     said = corral("check", "bad.toml", code=2).stderr
     assert said.count("bad.toml:2:") == 3
+
+
+def test_what_is_wrong_in_one_place_does_not_hide_what_is_in_another(corral: Corral) -> None:
+    corral.write(
+        "job.toml",
+        'run = "echo {T} {t}"\nretrys = 3\nhalt = "日本"\npush = ["nosuch"]\nname = "a/b"\n'
+        'check = ["nonempty", "lines=x", "./no.py"]\ncollect = "foo"\n[sweep]\nT = "1..2"\n',
+    )
+    said = corral("check", code=2).stderr
+    found = [line.partition("job.toml:")[2] for line in said.splitlines() if "job.toml:" in line]
+    wrong = ["1:17: {t} is", "2:1: unknown key", "3:1: `halt`", "4:1: push nosuch", "5:1: --name",
+             "6:22: --check lines=x", "6:33: ./no.py", "7:1: there is no collecting"]  # fmt: skip
+    assert len(found) == len(wrong)
+    assert all(map(str.startswith, found, wrong)), found
+    assert '^^^^ it is "日本"' in said
+    assert corral("run", "job.toml", code=2).stderr == said
+
+
+def test_an_unknown_key_that_may_be_the_sweep_hides_its_echo(corral: Corral) -> None:
+    corral.write("job.toml", 'run = "echo {T}"\ncollect = "foo"\n[swep]\nT = "1..2"\n')
+    said = corral("check", code=2).stderr
+    assert "did you mean `sweep`?" in said
+    assert "no collecting rule 'foo'" in said
+    assert "{T} is not known" not in said
+
+
+def test_errors_of_condition_and_outputs_and_words_point_at_them(corral: Corral) -> None:
+    corral.write("a.toml", 'run = ["echo", "{n=1,2}", "{m}"]\n')
+    assert "a.toml:1:28: {m} is not known" in corral("check", "a.toml", code=2).stderr
+    corral.write("b.toml", 'run = "echo {n=1,2}"\noutputs = ["a", "{m}.txt"]\n')
+    assert "b.toml:2:19: {m} is not known" in corral("check", "b.toml", code=2).stderr
+    corral.write("c.toml", 'run = "echo {n=1,2}"\nwhere = "n <"\n[inputs]\nx = "no.j2"\n')
+    said = corral("check", "c.toml", code=2).stderr
+    assert "c.toml:2:" in said
+    assert "c.toml:4:1: no.j2: cannot be read" in said
+
+
+def test_a_file_that_is_not_utf_8_is_refused_where_it_is_not(corral: Corral) -> None:
+    corral.write("job.toml", b'# \xc3\xa9\nrun = "echo \xff"\n')
+    for words in (("check",), ("run", "job.toml")):
+        assert "job.toml:2:13: is not UTF-8\n  try: " in corral(*words, code=2).stderr
+
+
+def test_a_byte_order_mark_and_a_blank_in_the_name_do_no_harm(corral: Corral) -> None:
+    corral.write("my job.toml", b'\xef\xbb\xbfrun = "echo {1..2}"\r\n')
+    assert corral("check", "my job.toml").stderr.startswith("my-job: 2 tasks")
+    assert corral("run", "-q", "my job.toml").stdout == "results/my-job\n"
+
+
+def test_the_caret_stands_under_wide_letters(corral: Corral) -> None:
+    corral.write("job.toml", 'run = "echo 日本 {no}"\n')
+    assert corral("check", code=2).stderr.splitlines()[2].startswith(" " * 19 + "^ known")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from corral.cli import output, shipping
+from corral.cli import output, runfiles, shipping
 from corral.cli.folder import RealFolder
 from corral.cli.preview import preview
 from corral.work import runfile
@@ -19,12 +17,9 @@ def command(file: str, *, as_json: bool) -> None:
     """Check the run file FILE (job.toml, if none is named): exit 0, or 2 with all its errors."""
     here = output.here()
     folder = RealFolder(here)
-    text = folder.read(file).decode(errors="replace")
-    found = runfile.load(text, path=file)
-    if found.stdin is not None:
-        folder.stdin = found.stdin.encode()
-    parsed = runfile.check(text, path=file, folder=folder)
+    parsed = runfiles.check(file, folder)
+    found = runfile.load(runfiles.read(file, folder), path=file)
     ship = shipping.loads(found, parsed.ship, folder)
     shipping.refuse_doubles(parsed.command, ship)
-    name = found.name or Path(file).stem
+    name = found.name or runfiles.natural_name(file)
     preview(name, parsed, shipping.sizes(ship, here), hosts=(), everything=False, as_json=as_json)

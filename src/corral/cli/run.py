@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from corral.cli import ending, output, shipping
+from corral.cli import ending, output, runfiles, shipping
 from corral.cli.fitting import fitting
 from corral.cli.folder import RealFolder
 from corral.cli.follow import Wish, follow, start_detached, summary
@@ -35,13 +35,12 @@ from corral.work.sources import Source, split
 from corral.work.sweep import Sweep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from corral.cli.hostflags import HostFlags
     from corral.model.host import HostSpec
 
 F = TypeVar("F", bound=Frozen)
-T = TypeVar("T")
 
 START_S = 20.0  # a master in the background is there within a fraction of it
 MOST_TASKS = 10**9  # of one run; more is a slip of the keyboard
@@ -52,7 +51,6 @@ class Asked(Frozen, frozen=True, kw_only=True):
     """What was typed, file and options together."""
 
     file: RunFile
-    path: str  # of the run file; "" = the command was typed
     name: str
     named: bool
     on_master_loss: Literal["finish", "stop"]
@@ -238,16 +236,27 @@ def read_job(
     """Understand what was typed, and find what it ships.
 
     Raises:
-        UsageError: It cannot be meant.
+        UsageError: It cannot be meant; of a run file, all that is wrong with it.
     """
+    try:
+        return _job(words, folder, given, fresh=fresh)
+    except UsageError:
+        if _is_run_file(words) and folder.is_file(words[0]):
+            runfiles.check(words[0], folder)
+        raise  # the options, not the file
+
+
+def _job(
+    words: Sequence[str], folder: RealFolder, given: Mapping[str, object], *, fresh: bool
+) -> Job:
     asked = _asked(words, folder, given, fresh=fresh)
     if asked.file.stdin is not None:
         folder.stdin = asked.file.stdin.encode()
-    parsed = _placed(asked, folder, lambda: runfile.understand(asked.file, folder))
+    parsed = runfile.understand(asked.file, folder)
     if folder.stdin is not None:
         asked = _replace(asked, {"file": _replace(asked.file, {"stdin": folder.stdin.decode()})})
     parsed = _with_checks(parsed, asked.file, folder)
-    ship = _placed(asked, folder, lambda: shipping.loads(asked.file, parsed.ship, folder))
+    ship = shipping.loads(asked.file, parsed.ship, folder)
     shipping.refuse_doubles(parsed.command, ship)
     return Job(asked=asked, parsed=parsed, ship=ship)
 
@@ -258,28 +267,9 @@ def _with_checks(parsed: Parsed, file: RunFile, folder: RealFolder) -> Parsed:
     Raises:
         UsageError: One cannot.
     """
-    if not file.check:
-        return parsed
-    from corral.master.collector import outputs_of
-    from corral.results import checks, content, program
-
-    for check in map(checks.read, file.check):
-        if check.kind == "program":
-            program.check_there(check.text, str(folder.root))
-        elif check.of not in (content.STDOUT, content.STDERR):
-            content.check_declared(outputs_of(parsed.command), check.of)
+    for check in file.check:
+        runfiles.check_check(check, parsed.command, str(folder.root))
     return _replace(parsed, {"command": _replace(parsed.command, {"checks": file.check})})
-
-
-def _placed(asked: Asked, folder: RealFolder, read: Callable[[], T]) -> T:
-    """Read what was typed; of a run file, say all that is wrong with it at once, and where."""
-    try:
-        return read()
-    except UsageError:
-        if asked.path:
-            text = folder.read(asked.path).decode(errors="replace")
-            runfile.check(text, path=asked.path, folder=folder)
-        raise  # the options, not the file
 
 
 def _count(parsed: Parsed) -> int:
@@ -308,13 +298,11 @@ def _asked(
 ) -> Asked:
     """Put file and options together; an option wins."""
     words, sources = split(words)
-    is_file = len(words) == 1 and words[0].endswith(".toml") and folder.is_file(words[0])
-    if len(words) == 1 and words[0].endswith(".toml") and not is_file:
-        raise UsageError(f"{words[0]}: there is no such file here", hint="check the name")
-    if is_file:
-        text = folder.read(words[0]).decode(errors="replace")
-        file = runfile.load(text, path=words[0])
-        natural = Path(words[0]).stem
+    if _is_run_file(words):
+        if not folder.is_file(words[0]):
+            raise UsageError(f"{words[0]}: there is no such file here", hint="check the name")
+        file = runfile.load(runfiles.read(words[0], folder), path=words[0])
+        natural = runfiles.natural_name(words[0])
     else:
         file = RunFile(run=words)
         natural = identity.run_name(words) if words else _name_of_list(given["commands"])
@@ -363,17 +351,13 @@ def _asked(
         },
     )
     _check_numbers(file)
-    _check_collecting(file, folder)
+    if file.collect is not None:
+        runfiles.check_collecting(file.collect, str(folder.root))
     limits.read(file)
     name = file.name or natural
-    if identity.safe_name(name) != name:
-        raise UsageError(
-            f"--name {name}: a name has letters, digits, - and _ only",
-            hint=f"--name {identity.safe_name(name)}",
-        )
+    runfiles.check_name(name)
     return Asked(
         file=file,
-        path=words[0] if is_file else "",
         name=name,
         named=file.name is not None,
         on_master_loss=given["on_master_loss"] or "finish",  # type: ignore[arg-type]
@@ -383,6 +367,10 @@ def _asked(
         add_env=_environment(file.env),
         fresh=fresh,
     )
+
+
+def _is_run_file(words: Sequence[str]) -> bool:
+    return len(words) == 1 and words[0].endswith(".toml")
 
 
 def _name_of_list(commands: object) -> str:
@@ -451,16 +439,6 @@ def _patience(heartbeat: str | None, lost_after: str | None) -> dict[str, Any]:
     if lost_after is not None:
         found["lost_after_s"] = seconds(lost_after)
     return found
-
-
-def _check_collecting(file: RunFile, folder: RealFolder) -> None:
-    """See now that results can be collected as asked, not after the last task."""
-    from corral.results import program, rules
-
-    if file.collect is not None:
-        rule = rules.read(file.collect)
-        if rule.kind == "program":
-            program.check_there(rule.program, str(folder.root))
 
 
 def _declared(params: Sequence[str]) -> dict[str, str]:

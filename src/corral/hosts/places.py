@@ -10,6 +10,7 @@ import re
 import tomllib
 from typing import TYPE_CHECKING
 
+from corral import columns
 from corral.errors import UsageError
 from corral.model.base import Frozen
 
@@ -58,9 +59,11 @@ def error(text: str, file: str, problems: Sequence[Problem]) -> UsageError:
 
 
 def _show(lines: Sequence[str], file: str, place: Place, problem: Problem) -> str:
-    mark = " " * (place.column - 1) + "^" * place.width
+    line, before = lines[place.line - 1], place.column - 1
+    wide = columns.width(line[before : before + place.width])
+    mark = columns.blank(line[:before]) + "^" * max(1, wide)
     head = f"{file}:{place.line}:{place.column}: {problem.what}"
-    return f"{head}\n  {lines[place.line - 1]}\n  {mark} {problem.hint}"
+    return f"{head}\n  {line}\n  {mark} {problem.hint}"
 
 
 def _place(statements: Sequence[Statement], problem: Problem) -> Place:

@@ -956,7 +956,8 @@ class _Parser:
 
     def _error(self, brace: _Brace, message: str, hint: str) -> UsageError:
         if brace.word == OPTION:
-            return UsageError(message, hint=hint or None, text=brace.content[1:], column=1)
+            shown = brace.content.removeprefix(">")
+            return UsageError(message, hint=hint or None, text=shown, column=1)
         text, column = _where(self.typed, brace.word, brace.start)
         return UsageError(message, hint=hint or None, text=text, column=column)
 

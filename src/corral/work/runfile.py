@@ -8,11 +8,12 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from corral import toml
+from corral import columns, toml
 from corral.errors import UsageError
 from corral.model.base import Frozen
 from corral.model.command import Choice
@@ -20,15 +21,15 @@ from corral.model.needs import PLATFORM
 from corral.model.run import EXIT_MEANINGS, ExitMeaning
 from corral.units import seconds, size
 from corral.work import axes, command, limits, needs, tables
+from corral.work.command import Parsed
 from corral.work.positions import Path, Positions
 from corral.work.render import is_place
 from corral.work.sources import Source, Ways
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from corral.work.axes import Folder
-    from corral.work.command import Parsed
 
 Push = tuple[str, ...] | dict[str, str]
 """Files, each at its own place; or by place in a task's folder the file that is to stand there."""
@@ -106,6 +107,10 @@ class Problem(NamedTuple):
     at: int | None = None  # the very character, if it is not the key
 
 
+More = Callable[[RunFile, Parsed | None], Iterable[Problem]]
+"""Lists what is wrong beside what the grammar knows; None: the command is not understood."""
+
+
 def load(text: str, *, path: str) -> RunFile:
     """Read a run file.
 
@@ -113,10 +118,7 @@ def load(text: str, *, path: str) -> RunFile:
         UsageError: It is no TOML, or a key or value cannot be meant; all such errors in one.
     """
     found = _toml_of(text, path)
-    problems = [problem for key, value in found.items() for problem in _problems(key, value)]
-    if "run" not in found and "commands" not in found:
-        problems.append(Problem((), "there is no `run = …`", "run = './sim -T {1..5}'"))
-    if problems:
+    if problems := _all_problems(found):
         raise _all(text, path, problems)
     return _file(found)
 
@@ -142,17 +144,26 @@ def understand(file: RunFile, folder: Folder) -> Parsed:
     return msgspec.structs.replace(parsed, command=needed)
 
 
-def check(text: str, *, path: str, folder: Folder) -> Parsed:
+def check(text: str, *, path: str, folder: Folder, more: More = lambda *_: ()) -> Parsed:
     """Read a run file and say what it means; gives what `understand` gives.
+
+    What is wrong in one place does not hide what is wrong in another, unless that would be its
+    echo. ``more`` lists what only its caller can know to be wrong.
 
     Raises:
         UsageError: All that is wrong, each with its place in the file.
     """
-    file = load(text, path=path)
-    problems = [*_value_problems(file, folder)] or [*_command_problems(file, folder, text)]
-    if problems:
+    found = _toml_of(text, path)
+    problems = _all_problems(found)
+    file = _file(_without(found, problems))
+    problems += _value_problems(file, folder)
+    if not any(map(_is_of_command, problems)):
+        problems += _command_problems(file, folder, text)
+    understood = None if any(map(_is_of_command, problems)) else understand(file, folder)
+    problems += more(file, understood)
+    if problems or understood is None:
         raise _all(text, path, problems)
-    return understand(file, folder)
+    return understood
 
 
 def dump(file: RunFile) -> str:
@@ -353,6 +364,10 @@ _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "collect": (_text, "a collecting rule"),
 }
 KEYS = tuple(_KEYS)
+_OF_COMMAND = (
+    "run", "commands", "counts", "reps", "sweep", "params", "source", "axes", "plain", "mark",
+    "zip", "where", "shuffle", "limit", "stdin", "outputs", "shell", "here", "inputs", "needs",
+)  # fmt: skip
 _PLATFORM_KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "push": (_pushes, 'a list of files, or a table by relative path: { sim = "build/sim.arm" }'),
 }
@@ -361,6 +376,37 @@ _SOURCE_KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "file": (_text, "a file of values, one a line"),
     "linked": (_flag, "true or false"),
 }
+
+
+def _all_problems(found: Mapping[str, Any]) -> list[Problem]:
+    """List what is wrong with the keys of a file and the kinds of their values."""
+    problems = [problem for key, value in found.items() for problem in _problems(key, value)]
+    if "run" not in found and "commands" not in found:
+        problems.append(Problem((), "there is no `run = …`", "run = './sim -T {1..5}'"))
+    return problems
+
+
+def _without(found: Mapping[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:
+    """Leave out what cannot be meant: a key, or of a table one name in it."""
+    rest = dict(found)
+    for problem in problems:
+        key, *inside = problem.path or ("",)
+        if inside and isinstance(rest.get(str(key)), dict):
+            rest[str(key)] = {
+                name: item for name, item in rest[str(key)].items() if name != inside[0]
+            }
+        else:
+            rest.pop(str(key), None)
+    return rest
+
+
+def _is_of_command(problem: Problem) -> bool:
+    """Say whether a problem keeps the command from being understood, or may be why it is not."""
+    if not problem.path:
+        return True
+    key = str(problem.path[0])
+    meant = [key] if key in _KEYS else difflib.get_close_matches(key, _KEYS, n=1)
+    return any(name in _OF_COMMAND for name in meant)
 
 
 def _problems(key: str, value: object) -> Iterator[Problem]:
@@ -396,7 +442,11 @@ def _misfit(
     fits, what = keys[key]
     if fits(value):
         return None
-    return Problem(path, f"`{key}` must be {what}", f"it is {json.dumps(value, default=str)}")
+    return Problem(path, f"`{key}` must be {what}", f"it is {_json(value)}")
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _axis_problem(name: str, value: object) -> Problem | None:
@@ -459,7 +509,7 @@ def _exit_problem(code: str, meaning: object) -> Problem | None:
         return None
     known = ", ".join(f'"{word}"' for word in EXIT_MEANINGS)
     near = difflib.get_close_matches(str(meaning), EXIT_MEANINGS, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else f"it is {json.dumps(meaning, default=str)}"
+    hint = f'did you mean "{near[0]}"?' if near else f"it is {_json(meaning)}"
     return Problem(path, f"exit code {code} must mean one of {known}", hint)
 
 
@@ -507,31 +557,54 @@ def _pushed(file: RunFile) -> Iterator[tuple[Path, Iterable[str]]]:
 
 def _command_problems(file: RunFile, folder: Folder, text: str) -> Iterator[Problem]:
     """List what the grammar finds wrong: one error of the command, else those of each template."""
+    plain = msgspec.structs.replace(file, inputs={}, where=None)
     try:
-        understand(msgspec.structs.replace(file, inputs={}), folder)
+        understand(plain, folder)
     except UsageError as error:
-        yield _of_command(error, text)
+        yield _of_command(error, file, text)
         return
+    try:
+        understand(msgspec.structs.replace(plain, where=file.where), folder)
+    except UsageError as error:
+        yield _of_command(error, file, text)
     for name, template in file.inputs.items():
         try:
-            understand(msgspec.structs.replace(file, inputs={name: template}), folder)
+            understand(msgspec.structs.replace(plain, inputs={name: template}), folder)
         except UsageError as error:
             yield Problem(("inputs", name), error.message, error.hint or "")
 
 
-def _of_command(error: UsageError, text: str) -> Problem:
+def _of_command(error: UsageError, file: RunFile, text: str) -> Problem:
     """Find the place in the file of an error that the grammar found in the command."""
     hint = error.hint or ""
-    for key in ("run", "where"):
-        spot = Positions(text).values.get((key,))
-        if spot is None or not error.text or error.column is None:
-            continue
-        begin = text.find(error.text, spot.start, spot.end)
+    values = Positions(text).values
+    for path, said, column in _places(error, file):
+        spot = values.get(path)
+        begin = -1 if spot is None else text.find(said, spot.start, spot.end)
         if begin >= 0:
-            return Problem((key,), error.message, hint, begin + error.column - 1)
+            return Problem(path, error.message, hint, begin + column - 1)
     at = f" (at {error.text[error.column - 1 :]})" if error.text and error.column else ""
-    key = "run" if re.search(r"(?m)^\s*run\b", text) else "commands"
+    key = "run" if file.run else "commands"
     return Problem((key,), f"{error.message}{at}", hint)
+
+
+def _places(error: UsageError, file: RunFile) -> Iterator[tuple[Path, str, int]]:
+    """List where an error may stand: the value in the file, the text in it, the column in that."""
+    text, column = error.text, error.column
+    if not text or column is None:
+        return
+    if text == file.where:
+        yield ("where",), text, column
+    for number, output in enumerate(file.outputs):
+        if text in output:
+            yield ("outputs", number), text, column
+    if len(file.run) == 1:
+        yield ("run",), text, column
+    start = 1
+    for number, word in enumerate(file.run):
+        if text == " ".join(file.run) and start <= column < start + len(word):
+            yield ("run", number), word, column - start + 1
+        start += len(word) + 1
 
 
 # -------------------------------------------------------------------- how errors are shown
@@ -568,8 +641,8 @@ def _at(text: str, path: str, line: int, column: int, length: int, what: str, hi
     """Show a line of the file with a caret under what is wrong with it."""
     lines = text.split("\n")
     source = lines[line - 1].rstrip("\r") if line <= len(lines) else ""
-    blank = re.sub(r"[^\t]", " ", source[: column - 1].ljust(column - 1))
-    carets = "^" * max(1, min(length, len(source) - column + 1))
+    blank = columns.blank(source[: column - 1].ljust(column - 1))
+    carets = "^" * max(1, columns.width(source[column - 1 : column - 1 + length]))
     return f"{path}:{line}:{column}: {what}\n  {source}\n  {blank}{carets} {hint}"
 
 
