@@ -52,3 +52,20 @@ def test_a_users_own_file_is_not_replaced(corral: Corral) -> None:
     (corral.results("echo") / "report.html").write_text("mine")
     assert "not corral's" in corral("report", code=1).stderr
     assert (corral.results("echo") / "report.html").read_text() == "mine"
+
+
+def test_what_is_no_file_is_written_into_not_replaced(corral: Corral) -> None:
+    corral("run", "-q", "echo 1")
+    pipe = corral.folder / "pipe"
+    os.mkfifo(pipe)
+    report = corral.start("report", "-o", "pipe")
+    assert "<h1>echo</h1>" in pipe.read_text()
+    assert report.wait(timeout=20) == 0
+    assert pipe.is_fifo()
+
+
+def test_a_folder_in_the_way_is_named(corral: Corral) -> None:
+    corral("run", "-q", "echo 1")
+    for place in (".", "/", "results"):
+        assert f"{place}: results cannot be written" in corral("report", "-o", place, code=1).stderr
+    assert "\n  try: make the folder" in corral("report", "-o", "no/x.html", code=1).stderr

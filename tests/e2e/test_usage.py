@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -242,3 +243,66 @@ def test_results_that_cannot_be_written_leave_no_agent_and_are_not_lost(corral: 
     assert "results cannot be written" in done.stderr
     assert not corral.processes()
     assert corral("logs").stdout == "1\n2\n3\n"
+
+
+def test_the_caret_stands_right_after_tabs_and_wide_letters(corral: Corral) -> None:
+    lines = corral("run", "echo\t日本 e\u0301 {nosuch}", code=2).stderr.splitlines()
+    assert lines[1] == "  echo\t日本 e\u0301 {nosuch}"
+    assert lines[2] == "      \t       ^ column 12"
+
+
+def test_a_table_with_wide_letters_is_straight(corral: Corral) -> None:
+    corral("run", "-q", "echo {日本,x}")
+    heads, first, second = corral("tasks").stdout.splitlines()
+    assert first.startswith("1     日本  1")
+    assert second.startswith("2     x     1")
+    assert heads.startswith("task  arg1  rep")
+
+
+@pytest.mark.parametrize(
+    "words", [["ls"], ["tasks"], ["logs"], ["collect", "--as", "concat"], ["--version"], ["run", "echo 2"]], ids=str
+)  # fmt: skip
+def test_closed_streams_are_none_to_read_or_write(corral: Corral, words: list[str]) -> None:
+    corral("run", "-q", "echo {1..2}")
+    for closed in (">&-", "<&- >&- 2>&-"):
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {closed}', "sh", *corral._words(tuple(words))],
+            cwd=corral.folder, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert "Traceback" not in done.stderr
+        assert done.returncode == 0
+    assert corral("db", "check").returncode == 0
+    assert corral("logs").returncode == 0
+
+
+@pytest.mark.parametrize("words", [["tasks"], ["ls"], ["collect", "--as", "tagged"], ["logs"], ["--help"]], ids=str)  # fmt: skip
+def test_a_reader_that_is_gone_at_once_is_no_error(corral: Corral, words: list[str]) -> None:
+    corral("run", "-q", "echo {1..2}")
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        corral._words(tuple(words)),
+        cwd=corral.folder,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_terminal_that_lacks_a_letter_gets_its_number(corral: Corral) -> None:
+    corral.environment["PYTHONIOENCODING"] = "latin-1"
+    corral("run", "-q", "echo {é,日本}")
+    assert "\\u65e5\\u672c" in corral("tasks").stdout
+    assert "Usage" in corral("run", "--help").stdout
+
+
+@pytest.mark.parametrize("words", [[], ["db"]], ids=str)
+def test_without_a_verb_the_help_is_shown(corral: Corral, words: list[str]) -> None:
+    said = corral(*words, code=2).stderr
+    assert said == corral(*words, "--help").stdout
+
+
+def test_an_option_without_its_value_names_the_help_of_its_verb(corral: Corral) -> None:
+    assert "  try: corral collect --help\n" in corral("collect", "--as", code=2).stderr

@@ -110,12 +110,11 @@ def _write(client: Client, run: Run, rule: Rule, out: str, wish: Wish, *, everyt
 
 def _write_file(source: RunSource, rule: Rule, path: Path, wish: Wish) -> Gathered:
     """Write a file that is there whole or not at all; what is no file (a pipe) is written into."""
+    special = path.exists() and not path.is_file()
+    large = None if special else path.absolute().parent
     try:
-        if path.exists() and not path.is_file():
-            with path.open("wb") as special:
-                return gather.into_stream(source, rule, special, wish)
-        with drafts.replacing(path) as file:
-            return gather.into_stream(source, rule, file, wish, folder=path.absolute().parent)
+        with drafts.writing(path) as file:
+            return gather.into_stream(source, rule, file, wish, folder=large)
     except OSError as error:
         raise drafts.cannot_write(path, error) from error
 

@@ -9,10 +9,11 @@ import logging
 import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 
 import click
 
-from corral import __version__
+from corral import __version__, columns
 from corral.errors import CorralError, UsageError
 
 VERBS = {
@@ -99,15 +100,21 @@ def cli(*, debug: bool) -> None:
 def main() -> None:
     """Run the command line and exit; the only place where an error becomes words."""
     logging.getLogger("corral").addHandler(logging.NullHandler())  # logs go to files, not here
+    _open_streams()
+    words = sys.argv[1:]
     try:
-        _check_words(sys.argv[1:])
-        code = cli.main(standalone_mode=False)
+        _check_words(words)
+        with cli.make_context("corral", words.copy()) as context:
+            code = cli.invoke(context)
     except click.exceptions.Exit as ended:
         code = ended.exit_code
     except click.Abort:
         code = 130
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        code = UsageError.exit_code
     except click.ClickException as error:
-        code = _show(_as_usage(error))
+        code = _show(_as_usage(error, words))
     except CorralError as error:
         code = _show(error)
     except BrokenPipeError:
@@ -120,6 +127,24 @@ def main() -> None:
         code = 130
     _flush()
     os._exit(code if isinstance(code, int) else 0)  # all is closed: spare Python's long farewell
+
+
+def _open_streams() -> None:
+    """See that there is a stdin, stdout and stderr, and that they take every character.
+
+    One that our caller closed reads and writes nothing. Its number must not be free: the next file
+    that is opened would get it, and everything that a program started here prints.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    while null <= 2:
+        null = os.dup(null)
+    os.close(null)
+    sys.stdin = sys.stdin or open(0)  # noqa: SIM115  (for as long as we live)
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _check_words(words: list[str]) -> None:
@@ -135,17 +160,22 @@ def _is_text(word: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in word)
 
 
-def _as_usage(error: click.ClickException) -> UsageError:
+def _as_usage(error: click.ClickException, words: list[str]) -> UsageError:
     """Say what click found wrong in our two lines."""
     message = error.format_message().rstrip(".")
-    verb = ""
-    if isinstance(error, click.UsageError) and error.ctx is not None:
-        verb = " ".join(error.ctx.command_path.split()[1:])
+    help_ = f"{_verb_of(error, words)} --help"
     if isinstance(error, click.NoSuchOption):
         near = ", ".join(sorted(error.possibilities or ()))
-        hint = f"did you mean {near}?" if near else f"corral {verb} --help lists the options"
+        hint = f"did you mean {near}?" if near else f"{help_} lists the options"
         return UsageError(f"no such option: {error.option_name}", hint=hint)
-    return UsageError(message[:1].lower() + message[1:], hint=f"corral {verb} --help".strip())
+    return UsageError(message[:1].lower() + message[1:], hint=help_)
+
+
+def _verb_of(error: click.ClickException, words: list[str]) -> str:
+    """Name the verb that an error is about, which click does not tell of every error."""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return error.ctx.command_path
+    return " ".join(["corral", *(word for word in words[:1] if word in VERBS)])
 
 
 def _show(error: CorralError) -> int:
@@ -171,7 +201,8 @@ def _caret(text: str, column: int) -> list[str]:
     place = column - 1 - start
     first = max(0, place - 50)
     shown = ("…" if first else "") + line[first : first + 76]
-    return [f"  {shown}", f"  {' ' * (place - first + bool(first))}^ column {column}"]
+    blank = columns.blank(shown[: place - first + bool(first)])
+    return [f"  {shown}", f"  {blank}^ column {column}"]
 
 
 def _pipe_closed() -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import click
 import msgspec
 
+from corral import columns
 from corral.client import Client
 from corral.engine import queries
 from corral.errors import NotFoundError, UsageError
@@ -68,11 +69,11 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Print rows in columns; the last one is not padded."""
     texts = [[_cell(value) for value in row] for row in rows]
     widths = [
-        max(len(head), *(len(row[i]) for row in texts)) if texts else len(head)
+        max(len(head), *(columns.width(row[i]) for row in texts)) if texts else len(head)
         for i, head in enumerate(heads)
     ]
     for row in [list(heads), *texts]:
-        cells = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+        cells = [columns.padded(text, width) for text, width in zip(row, widths, strict=True)]
         click.echo("  ".join(cells).rstrip())
 
 

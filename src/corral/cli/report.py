@@ -45,7 +45,7 @@ def command(run: str, *, out: str | None, as_json: bool) -> None:
             return
         path = Path(out) if out else collect.place_report(Path(found.options.out))
         try:
-            with drafts.replacing(path) as file:
+            with drafts.writing(path) as file:
                 _write(file, reader, found, client.folder.blobs)
         except OSError as error:
             raise drafts.cannot_write(path, error) from error

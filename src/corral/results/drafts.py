@@ -30,6 +30,7 @@ _BUFFER = 1 << 18  # bytes; many small rows make one write
 _FULL = "make room, then: corral collect"
 _DENIED = "see whose folder it is, or choose another place with -o"
 _IN_THE_WAY = "something else stands there: move it away, then: corral collect"
+_NOWHERE = "make the folder that it is to stand in, or choose another place with -o"
 _HINTS = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
@@ -39,6 +40,7 @@ _HINTS = {
     errno.EISDIR: _IN_THE_WAY,
     errno.ENOTDIR: _IN_THE_WAY,
     errno.EEXIST: _IN_THE_WAY,
+    errno.ENOENT: _NOWHERE,
 }
 
 
@@ -59,6 +61,23 @@ def replacing(path: Path) -> Generator[BinaryIO]:
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def writing(path: Path) -> Generator[BinaryIO]:
+    """Open a file of the user's choice: a draft in its place, or itself if it is a device or pipe.
+
+    Raises:
+        IsADirectoryError: A folder stands there.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        with path.open("wb") as special:
+            yield special
+        return
+    with replacing(path) as file:
+        yield file
 
 
 def create(draft: Path) -> BinaryIO:
