@@ -224,7 +224,7 @@ def test_a_running_run_takes_new_values(corral: Corral, form: Form) -> None:
     second = folder.start(MORE)
     wait_until(lambda: tasks(corral) == 4, seconds=15, what="the new values are in")
     folder.go.touch()
-    end(first)
+    assert "another command" not in end(first)  # the second names all of the first's
     assert "2 kept, 2 new" in end(second)
     assert folder.starts() == 4
     assert folder.output() == expected(MORE)
@@ -238,3 +238,29 @@ def running(corral: Corral) -> bool:
 def tasks(corral: Corral) -> int:
     found: int = corral.json("status", "it")["run"]["tasks"]
     return found
+
+
+def gated(values: str) -> list[str]:
+    return ["run", "--here", f"until test -e go; do sleep 0.02; done; echo {{n={values}}}"]
+
+
+def test_what_is_begun_is_not_called_done(corral: Corral) -> None:
+    corral("run", "-d", *gated("1..4")[1:])
+    second = corral.start(*gated("1..4"))
+    wait_until(lambda: len(corral.json("why")["events"]) > 1, what="the second is taken in")
+    corral.write("go", "")
+    _, said = second.communicate(timeout=20)
+    assert ": 4 tasks, 4 kept, 4 to do\n" in said
+    assert "until: 4 tasks, 4 kept, nothing to do\n" in corral(*gated("1..4")).stderr
+
+
+def test_who_is_followed_no_more_is_told(corral: Corral) -> None:
+    first = corral.start(*gated("1..9"))
+    wait_until(lambda: corral.master() and corral.json("ls")["runs"], what="the first is taken in")
+    second = corral.start(*gated("1..2"))
+    wait_until(lambda: corral.json("status")["run"]["tasks"] == 2, what="so is the second")
+    corral.write("go", "")
+    said = [run.communicate(timeout=20)[1] for run in (first, second)]
+    assert "another command has taken its place, which names 2 tasks" in said[0]
+    assert "another command" not in said[1]
+    assert "until: 9 tasks, 2 kept, 7 again\n" in corral(*gated("1..9")).stderr

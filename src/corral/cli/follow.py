@@ -255,6 +255,7 @@ class _Follower:
             if self._code == DETACHED:
                 return 0, run
             await self._session.collect(run)
+            self._tell_of_another_command(ended)
             return self._exit_code(ended), run
 
     async def _begin(self) -> RunId:
@@ -300,6 +301,22 @@ class _Follower:
             self._progress.clear()
         for line in lines:
             talk(line)
+
+    def _tell_of_another_command(self, ended: Run) -> None:
+        """Say that tasks of this command were left, for another one no longer names them."""
+        submission = self._wish.submission
+        if submission is None:
+            return
+        with self._session.reader() as reader:
+            if queries.source(reader, ended.id) == submission.source:
+                return
+            every = queries.tasks(reader, ended, everything=True)
+            left = any(task.position is None and task.state != "done" for task in every)
+        if left:
+            talk(
+                f"{ended.name}: another command has taken its place, which names "
+                f"{_count(ended.tasks, 'task')}; the rest of this one runs when it is given again"
+            )
 
     def _print_new(self, stream: Stream, run: RunId) -> None:
         with self._session.reader() as reader:
@@ -501,7 +518,9 @@ def summary(submitted: Submitted) -> str:
             )
             if number
         ]
-        if not submitted.again and not submitted.new:
+        if submitted.unfinished:
+            parts.append(f"{submitted.unfinished + submitted.again + submitted.new} to do")
+        elif not submitted.again and not submitted.new:
             parts.append("nothing to do")
     return ", ".join(parts)
 

@@ -57,10 +57,14 @@ class Filled(Frozen, frozen=True, kw_only=True):
     new: int = 0
     again: int = 0
     kept: int = 0
+    unfinished: int = 0  # of those kept
 
     def plus(self, other: Filled) -> Filled:
         return Filled(
-            new=self.new + other.new, again=self.again + other.again, kept=self.kept + other.kept
+            new=self.new + other.new,
+            again=self.again + other.again,
+            kept=self.kept + other.kept,
+            unfinished=self.unfinished + other.unfinished,
         )
 
 
@@ -108,6 +112,7 @@ def add(
     known = {} if begun.empty else _known(tx, begun, rows)
     fresh: list[tuple[object, ...]] = []
     keep: list[tuple[int, int, int]] = []
+    unfinished = 0
     again: list[tuple[int, int, int, str, int]] = []
     for position, row in enumerate(rows, first_position):
         old = known.get(row.key)
@@ -124,6 +129,7 @@ def add(
             again.append((old.id, position, begun.submission, row.input_digest, int(changed)))
         else:
             keep.append((old.id, position, begun.submission))
+            unfinished += old.unfinished
     if fresh:
         tx.change("task_new", begun.run, begun.generation, begun.submission, _json(fresh))
         tx.change("run_count_add", begun.run, begun.generation, "waiting", len(fresh))
@@ -131,7 +137,8 @@ def add(
     tx.change_each("task_again", again)
     position = first_position + len(rows) - 1
     tx.change("generation_filled", begun.run, begun.generation, position, last_number)
-    return Filled(new=len(fresh), again=len(again), kept=len(keep)), last_number
+    filled = Filled(new=len(fresh), again=len(again), kept=len(keep), unfinished=unfinished)
+    return filled, last_number
 
 
 def finish(tx: Tx, begun: Begun, filled: Filled, *, tasks: int, now: float) -> Submitted:
@@ -163,6 +170,7 @@ def finish(tx: Tx, begun: Begun, filled: Filled, *, tasks: int, now: float) -> S
         new=filled.new,
         again=filled.again,
         kept=filled.kept,
+        unfinished=filled.unfinished,
     )
 
 
@@ -332,7 +340,12 @@ class _Old(NamedTuple):
         """Say whether the task is under way, done, or skipped by its own program."""
         if self.state == "skipped":
             return self.position is not None
-        return self.state in ("done", "waiting", "active", "held")
+        return self.state == "done" or self.unfinished
+
+    @property
+    def unfinished(self) -> bool:
+        """Say whether the task waits or is under way already."""
+        return self.state in ("waiting", "active", "held")
 
 
 def _known(tx: Tx, begun: Begun, rows: Sequence[NewTask]) -> dict[str, _Old]:

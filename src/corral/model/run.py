@@ -101,7 +101,8 @@ class Submitted(Frozen, frozen=True, kw_only=True):
     tasks: int  # named by this command
     new: int  # of them, not seen before
     again: int  # of them, failed or unfinished before and waiting again
-    kept: int  # of them, done before and kept
+    kept: int  # of them, done before and kept, or waiting or under way already
+    unfinished: int = 0  # of those kept, not done
 
 
 class Run(Frozen, frozen=True, kw_only=True):
