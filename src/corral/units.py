@@ -13,8 +13,10 @@ _BYTES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _PIECE = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)")
 
 
-def seconds(text: str) -> float:
+def seconds(text: str, *, option: str = "") -> float:
     """Read a span: ``90``, ``90s``, ``1h30m``, ``1.5h``, ``00:10:00``; a bare number is seconds.
+
+    ``option`` is what it was given to, for the error.
 
     Raises:
         UsageError: It is none, or not above zero.
@@ -22,12 +24,14 @@ def seconds(text: str) -> float:
     cleaned = text.strip()
     found = _clock(cleaned) if ":" in cleaned else _pieces(cleaned)
     if found is None or found <= 0 or found == inf:
-        raise UsageError(f"{text!r} is no time", hint="write 30s, 5m, 1h or 1h30m")
+        raise UsageError(f"{_named(option, text)} is no time", hint="write 30s, 5m, 1h or 1h30m")
     return found
 
 
-def size(text: str) -> int:
+def size(text: str, *, option: str = "") -> int:
     """Read a number of bytes: ``4096``, ``64K``, ``1.5G``, ``2GiB``; powers of 1024.
+
+    ``option`` is what it was given to, for the error.
 
     Raises:
         UsageError: It is none.
@@ -36,7 +40,7 @@ def size(text: str) -> int:
     unit = match[2].upper().removesuffix("IB").removesuffix("B") if match else ""
     bytes_ = float(match[1]) * _BYTES[unit] if match and unit in _BYTES else inf
     if bytes_ > MOST:
-        raise UsageError(f"{text!r} is no size", hint="write 4096, 64K, 100M or 1G")
+        raise UsageError(f"{_named(option, text)} is no size", hint="write 4096, 64K, 100M or 1G")
     return int(bytes_)
 
 
@@ -62,6 +66,10 @@ def show_size(value: float) -> str:
             break
         value /= 1024
     return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
+
+
+def _named(option: str, text: str) -> str:
+    return f"{option} {text}:" if option else repr(text)
 
 
 def _clock(text: str) -> float | None:

@@ -162,3 +162,12 @@ def test_a_cancelled_run_leaves_nothing_though_its_result_finds_no_room(
     wait_until(lambda: not corral.agent_folders(), what="no folder of an agent is left")
     assert corral.json("status")["run"]["counts"]["cancelled"] == 1
     assert not list((disk.path / ".corral" / "blobs" / "part").iterdir())
+
+
+def test_nobody_is_told_to_move_a_sound_database_away(corral: Corral, disk: SmallDisk) -> None:
+    corral("run", "-q", "echo 1")
+    disk.leave(0)
+    for words in (("ls",), ("run", "echo 1")):
+        assert "\n  try: look at the disk's free space" in corral(*words, code=4).stderr
+    disk.clear()
+    assert "1 kept, nothing to do" in corral("run", "echo 1").stderr

@@ -306,3 +306,33 @@ def test_without_a_verb_the_help_is_shown(corral: Corral, words: list[str]) -> N
 
 def test_an_option_without_its_value_names_the_help_of_its_verb(corral: Corral) -> None:
     assert "  try: corral collect --help\n" in corral("collect", "--as", code=2).stderr
+
+
+def test_a_range_alone_means_tasks_of_the_last_run(corral: Corral) -> None:
+    corral("run", "-q", "echo {1..4}")
+    assert corral("logs", "2-3").stdout == "2\n3\n"
+    assert "write 2-3" in corral("tasks", "3-2", code=2).stderr
+    assert "its tasks are 1 to 4" in corral("tasks", "0", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "text"),
+    [("--timeout", "0"), ("--run-timeout", "x"), ("--disk-floor", "x"), ("--output-cap", "x"),
+     ("--memory", "x"), ("--heartbeat", "0"), ("--lost-after", "x")],
+)  # fmt: skip
+def test_a_time_or_size_that_is_none_is_named_with_its_option(
+    corral: Corral, flag: str, text: str
+) -> None:
+    assert f"corral: {flag} {text}: is no" in corral("run", flag, text, "echo", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [('{"a": 1, "a": 2}', "t.jsonl:1: two values are called a"),
+     ('{"a" 1}', "t.jsonl:1:6: expecting ':' delimiter"),
+     ('{"a": "x\\u0000"}', "t.jsonl:1: a value cannot hold a NUL byte\n  try: ")],
+    ids=["twice", "no JSON", "NUL"],
+)  # fmt: skip
+def test_a_line_of_json_that_gives_no_setting_is_told(corral: Corral, line: str, said: str) -> None:
+    corral.write("t.jsonl", line)
+    assert said in corral("run", "--params", "t.jsonl", "echo", code=2).stderr

@@ -160,13 +160,16 @@ def is_number(text: str) -> bool:
 
 def run_then_tasks(run: str, which: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """Read ``[RUN] [TASKS]``: a first word that can only mean tasks is of the last run."""
-    if (
-        run != "last"
-        and not which
-        and (is_number(run) or "," in run or "=" in run or run in STATES)
-    ):
+    if run != "last" and not which and _means_tasks(run):
         return "last", (run,)
     return run, which
+
+
+def _means_tasks(word: str) -> bool:
+    first, dash, last = word.partition("-")
+    if dash and is_number(first) and is_number(last):
+        return True
+    return is_number(word) or "," in word or "=" in word or word in STATES
 
 
 def run_and_task(words: tuple[str, ...]) -> tuple[str, int]:

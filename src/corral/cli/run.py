@@ -435,9 +435,9 @@ def _patience(heartbeat: str | None, lost_after: str | None) -> dict[str, Any]:
     if heartbeat == "off":
         found["silence_counts"] = False
     elif heartbeat is not None:
-        found["beat_s"] = seconds(heartbeat)
+        found["beat_s"] = seconds(heartbeat, option="--heartbeat")
     if lost_after is not None:
-        found["lost_after_s"] = seconds(lost_after)
+        found["lost_after_s"] = seconds(lost_after, option="--lost-after")
     return found
 
 

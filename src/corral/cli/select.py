@@ -60,7 +60,11 @@ def _ranges(text: str, run: Run) -> list[tuple[int, int]]:
     for part in text.split(","):
         low, _, high = part.partition("-")
         first, last = int(low), int(high or low)
-        if first > last or first < 1:
+        if first < 1:
+            raise NotFoundError(
+                f"{run.name} has no task {first}", hint=f"its tasks are 1 to {max(run.tasks, 1)}"
+            )
+        if first > last:
             raise UsageError(f"{part!r} is no range of tasks", hint=f"write {last}-{first}")
         if last > max(run.tasks, 1) and not high:
             raise NotFoundError(

@@ -299,10 +299,17 @@ def _connect(path: Path) -> sqlite3.Connection:
         _migrate(connection)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(
-            f"{path}: cannot be used as a database: {error}",
-            hint="move it away to start afresh; its results stay in results/",
+            f"{path}: cannot be used as a database: {error}", hint=_way_out(error)
         ) from error
     return connection
+
+
+def _way_out(error: Exception) -> str:
+    """Say what to do about a database that does not open; a sound one is never to be moved away."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+        return "move it away to start afresh; its results stay in results/"
+    return "look at the disk's free space and the state folder's permissions"
 
 
 def _open_for_reading(path: Path) -> sqlite3.Connection:
@@ -317,7 +324,7 @@ def _open_for_reading(path: Path) -> sqlite3.Connection:
         _check_owner(connection, path)
         _checked_version(connection)
     except sqlite3.Error as error:
-        raise StoreError(f"{path}: cannot be read: {error}") from error
+        raise StoreError(f"{path}: cannot be read: {error}", hint=_way_out(error)) from error
     return connection
 
 

@@ -99,7 +99,7 @@ def check_text(text: str, what: str) -> None:
         UsageError: There is a NUL in it, or it is not UTF-8.
     """
     if "\0" in text:
-        raise UsageError(f"{what} cannot hold a NUL byte")
+        raise UsageError(f"{what} cannot hold a NUL byte", hint="leave it out")
     try:
         text.encode()
     except UnicodeEncodeError as error:

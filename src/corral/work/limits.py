@@ -33,11 +33,15 @@ def read(file: RunFile) -> Limits:
     return Limits(
         timeout_s=timeout_s,
         timeout_percent=percent,
-        run_timeout_s=None if file.run_timeout is None else seconds(file.run_timeout),
+        run_timeout_s=None
+        if file.run_timeout is None
+        else seconds(file.run_timeout, option="--run-timeout"),
         halt=None if file.halt is None else halt(file.halt),
         output_cap=OUTPUT_CAP if file.output_cap is None else output_cap(file.output_cap),
         memory=memory(file.mem),
-        disk_floor=DISK_FLOOR if file.disk_floor is None else size(file.disk_floor),
+        disk_floor=DISK_FLOOR
+        if file.disk_floor is None
+        else size(file.disk_floor, option="--disk-floor"),
     )
 
 
@@ -45,7 +49,7 @@ def timeout(text: str) -> tuple[float | None, float | None]:
     """Read a task's limit of time: seconds, or percent of the run's median; one of them is None."""
     match = _PERCENT.fullmatch(text.strip())
     if match is None:
-        return seconds(text), None
+        return seconds(text, option="--timeout"), None
     percent = float(match[1])
     if percent <= 100:
         raise UsageError(
@@ -72,7 +76,7 @@ def halt(text: str) -> Halt:
 
 def output_cap(text: str) -> int:
     """Read how much of a task's stdout, and of its stderr, is kept."""
-    cap = size(text)
+    cap = size(text, option="--output-cap")
     if cap < LEAST_CAP:
         raise UsageError(
             f"--output-cap {text}: too little to keep", hint="from 1K: --output-cap 1M"
@@ -82,7 +86,7 @@ def output_cap(text: str) -> int:
 
 def memory(texts: Sequence[str]) -> tuple[int, ...]:
     """Read a task's memory, and what it gets after it had too little."""
-    sizes = tuple(size(text) for text in texts)
+    sizes = tuple(size(text, option="--memory") for text in texts)
     if any(number < LEAST_MEMORY for number in sizes):
         raise UsageError(f"--memory {','.join(texts)}: no program runs in less than 1M", hint="2G")
     if any(later <= earlier for earlier, later in pairwise(sizes)):

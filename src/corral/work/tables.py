@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FIELD = 1 << 20  # characters of one field
 _LINES = (".jsonl", ".ndjson", ".json")
 _WRITE = "a header of names, then a row a task"
+_LIKE = 'a line is like {"T": 1.5, "L": 16}'
 
 
 def read(path: str, folder: Folder, notes: list[str]) -> list[Listed]:
@@ -114,12 +115,27 @@ def _objects(path: str, text: str) -> Iterator[dict[str, str]]:
 def _json_object(where: str, line: str) -> dict[str, str]:
     """Read a line; numbers keep the text that they have."""
     try:
-        found = json.loads(line, parse_float=str, parse_int=str, parse_constant=str)
+        found = json.loads(
+            line, parse_float=str, parse_int=str, parse_constant=str, object_pairs_hook=_named_once
+        )
+    except json.JSONDecodeError as error:
+        what = f"{error.msg[:1].lower()}{error.msg[1:]}"
+        raise UsageError(f"{where}:{error.colno}: {what}", hint=_LIKE) from error
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{where}: {error}", hint='a line is like {"T": 1.5, "L": 16}') from error
+        raise UsageError(f"{where}: {error}", hint=_LIKE) from error
     if not isinstance(found, dict):
-        raise UsageError(f"{where}: is no object", hint='a line is like {"T": 1.5, "L": 16}')
+        raise UsageError(f"{where}: is no object", hint=_LIKE)
     return {name: _json_text(where, value) for name, value in found.items()}
+
+
+def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object, as `json` does; but of two values of a name it would take the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"two values are called {twice}")
+    return found
 
 
 def _json_text(where: str, value: Any) -> str:
