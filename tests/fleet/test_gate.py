@@ -13,6 +13,7 @@ from corral.fleet.gate import AT_ONCE, Gates
 from corral.fleet.guard import Guard
 from corral.fleet.ssh import SshLauncher
 from corral.model.host import HostSpec
+from tests.support.wait import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +57,7 @@ async def _log_in(folder: Path, *, let_in: bool) -> None:
     launchers = [SshLauncher(spec, doors=doors, gates=gates, guard=guard) for spec in specs]
     logins = [asyncio.create_task(one.ask("check", {})) for one in launchers]
     try:
-        await _until(lambda: _begun(folder) == (MANY if let_in else AT_ONCE))
+        await until(lambda: _begun(folder) == (MANY if let_in else AT_ONCE), seconds=DEADLINE_S)
     finally:
         (folder / "go").touch()
     outcomes = await asyncio.gather(*logins, return_exceptions=True)
@@ -66,12 +67,6 @@ async def _log_in(folder: Path, *, let_in: bool) -> None:
 
 def _begun(folder: Path) -> int:
     return len(list(folder.glob("in-*")))
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110  (files do not wake us)
-            await asyncio.sleep(0.02)
 
 
 async def _nowhere(folder: Path) -> Callable[[], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -16,3 +17,10 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 10.0, what: 
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what or condition}")
         time.sleep(0.01)
+
+
+async def until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+    """Do the same in an event loop; raises TimeoutError at the deadline."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110  (what tests wait for wakes nobody)
+            await asyncio.sleep(0.01)

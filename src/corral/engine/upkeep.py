@@ -100,7 +100,7 @@ def leave_agent(tx: Tx, incarnation: Incarnation, *, now: float) -> None:
     What it has of tasks that others have done ends here; for the rest the next master asks it.
     """
     row = tx.row("agent_get", incarnation)
-    if row is None:
+    if row is None or row[2] == "ended":
         return
     text = f"an agent of this folder may be left: corral reap -w {row[1]}"
     tx.change("host_unclean", row[0], text)

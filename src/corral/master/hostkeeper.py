@@ -150,21 +150,31 @@ class HostKeeper:
                     await self._pause(None)
                     continue
                 try:
-                    await self._serve()
-                except LaunchError as error:
-                    problem = error
-                except Exception as error:  # whatever it is, the other hosts go on
-                    log.exception("host not kept host=%s", self.spec.name)
-                    problem = LaunchError(f"{self.spec.name}: {error!r}", retryable=True)
-                else:
-                    continue
-                try:
-                    await self._failed(problem)
-                except StoreError as error:  # the master's disk is full, say
-                    log.warning("failure not recorded host=%s reason=%s", self.spec.name, error)
+                    await self._try()
+                except StoreError as error:  # the master's disk is full, say: the same once more
+                    log.warning("host not kept host=%s reason=%s", self.spec.name, error)
                     await self._pause(BACK_OFF_S[0])
         finally:
             self._ended.set()
+
+    async def _try(self) -> None:
+        """Serve the host for one connection's life; say why if it came to none.
+
+        Raises:
+            StoreError: What was done is not on record.
+        """
+        try:
+            await self._serve()
+        except StoreError:
+            raise
+        except LaunchError as error:
+            problem = error
+        except Exception as error:  # whatever it is, the other hosts go on
+            log.exception("host not kept host=%s", self.spec.name)
+            problem = LaunchError(f"{self.spec.name}: {error!r}", retryable=True)
+        else:
+            return
+        await self._failed(problem)
 
     async def stop(self, *, now: bool = False) -> None:
         """End the agent and see it gone, with its folder, as far as it can be reached."""
@@ -175,6 +185,13 @@ class HostKeeper:
         if not await self._ends_within(self._patience()) and not await self._is_made_to_end():
             self._cancel()
             await self._ended.wait()
+        try:
+            await self._leave()
+        except StoreError as error:  # the next master finds it as it was, and asks it
+            log.warning("end not recorded host=%s reason=%s", self.spec.name, error)
+
+    async def _leave(self) -> None:
+        """Write down that an agent could not be seen gone, or never came to be."""
         agent = self._agent
         if agent is not None and agent.started:
             await self._write(upkeep.leave_agent, agent.incarnation, now=self._clock.now())
@@ -251,14 +268,19 @@ class HostKeeper:
         agent = self._agent = Kept(ids.new_incarnation(), "", self._clock.ticks())
         if self.spec.is_here:
             self._expect(agent)
-        await self._write(
-            upkeep.start_agent,
-            agent.incarnation,
-            self.spec.name,
-            folder="",
-            slots=self.spec.slots or 0,
-            now=self._clock.now(),
-        )
+        try:
+            await self._write(
+                upkeep.start_agent,
+                agent.incarnation,
+                self.spec.name,
+                folder="",
+                slots=self.spec.slots or 0,
+                now=self._clock.now(),
+            )
+        except StoreError:
+            self._agent = None
+            self._exchanges.forget(agent.incarnation)
+            raise
         return agent
 
     async def _reach(self, agent: Kept) -> Channel | None:
@@ -306,8 +328,7 @@ class HostKeeper:
             )
 
     async def _forget(self, agent: Kept, why: str, state: HostState) -> None:
-        self._agent = None
-        self._exchanges.forget(agent.incarnation)
+        """Have its end on record, then let go of it: else nobody would look after what it held."""
         await self._write(
             upkeep.end_agent,
             agent.incarnation,
@@ -315,6 +336,8 @@ class HostKeeper:
             host_state=state,
             now=self._clock.now(),
         )
+        self._agent = None
+        self._exchanges.forget(agent.incarnation)
 
     # ---------------------------------------------------------------- failures
 

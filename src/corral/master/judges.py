@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from corral.engine import judge, queries
 from corral.engine.judge import Verdict
+from corral.errors import StoreError
 from corral.ids import AttemptId, RunId
 from corral.master.collector import RunSource
 from corral.results import checks
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
     Answer = tuple[AttemptId, Verdict | NoVerdictError]
 
+log = logging.getLogger(__name__)
+
+AGAIN_S = 1.0  # until verdicts that could not be stored are found anew
 BATCH = 100  # attempts judged between two looks at the queue; their outputs are in memory
 PAGE = 1_000  # rows looked at in one query
 WAITING = 64  # attempts that wait for a seat: enough to keep all seats taken
@@ -67,8 +72,11 @@ class Judges:
                 while True:
                     await self._wanted.wait()
                     self._wanted.clear()
-                    while await self._judge_some(group):
-                        pass
+                    try:
+                        while await self._judge_some(group):
+                            pass
+                    except StoreError as error:  # the disk is full, say: nothing is judged yet
+                        await self._try_later(error)
         finally:
             self.let_go()
 
@@ -89,7 +97,14 @@ class Judges:
         except asyncio.CancelledError:
             stop.set()  # the master ends, but the thread would go on
             raise
+        except StoreError as error:
+            await self._try_later(error)
         del self._busy[AttemptId(row[0])]
+        self.wake()
+
+    async def _try_later(self, error: StoreError) -> None:
+        log.warning("verdicts not recorded reason=%s", error)
+        await self._clock.sleep(AGAIN_S)
         self.wake()
 
     async def _tell(self, answers: Sequence[Answer]) -> None:
