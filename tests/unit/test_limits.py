@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from corral.engine import limits, queries
+from corral.engine import limits, queries, upkeep
 from corral.errors import UsageError
-from corral.ids import RunId
+from corral.ids import Incarnation, RunId
 from corral.model.limits import Halt, Limits
 from corral.protocol import Report
 from corral.scheduler import health
@@ -114,6 +114,17 @@ def test_halting_now_kills_what_runs_and_soon_does_not(world: World, when: str) 
     reply = agent.say(ended(first, exit_code=1))
     assert world.run().state == "halted"
     assert reply.kill == ((second,) if when == "now" else ())
+
+
+def test_halting_now_kills_what_runs_on_a_host_that_was_given_up(world: World) -> None:
+    """It came back, and was let run to the end of its task though nothing was to run."""
+    world.submit("true {1..2}")
+    agent = world.agent()
+    agent.running = agent.take()
+    agent.say()
+    world.do(upkeep.lose_agent, Incarnation(agent.name), why="silence", now=world.now)
+    world.verb("kill")
+    assert agent.say().drop == tuple(agent.running)
 
 
 def test_a_resumed_run_halts_only_after_as_many_new_failures(world: World) -> None:

@@ -444,9 +444,10 @@ select count(*) from attempt where task_id = ?1 and id != ?2
     and state in ('leased', 'running', 'reported')
 
 -- attempts_kill_of_run --
--- Ask for the end of what runs of a run.
-update attempt set kill = 1 where state in ('leased', 'running')
-    and task_id in (select id from task where run_id = ?1 and state in ('active', 'failed'))
+-- Ask for the end of what runs of a run, or may still run on a host that was given up.
+update attempt set kill = 1 where (state in ('leased', 'running') or outcome = 'lost')
+    and task_id in (select id from task
+                    where run_id = ?1 and state in ('waiting', 'active', 'failed', 'parked'))
 
 -- attempts_to_judge --
 -- Reported attempts after ?1 that a check must see, unless it could not say three times.
