@@ -61,6 +61,7 @@ def test_a_sound_folder_keeps_every_promise(ran: Corral) -> None:
     ("statement", "check"),
     [
         ("update attempt set outcome = 'superseded' where id = 1", "done"),
+        ("update task set epoch = epoch + 1 where id = 1", "done"),
         ("update task set state = 'waiting', accepted = null where id = 2", "accepted"),
         ("update attempt set exit = 3 where id = 1", "failed_result"),
         ("update task set state = 'active' where state = 'failed'", "active"),

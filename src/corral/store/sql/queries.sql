@@ -964,9 +964,10 @@ select * from pragma_integrity_check(20)
 select "table", rowid, "parent" from pragma_foreign_key_check()
 
 -- audit_done --
--- Done tasks whose accepted attempt is none of theirs, or did not succeed.
+-- Done tasks whose accepted attempt is none of theirs, of an older epoch, or did not succeed.
 select r.name, t.number from task t join run r on r.id = t.run_id
-left join attempt a on a.id = t.accepted and a.task_id = t.id and a.outcome = 'accepted'
+left join attempt a on a.id = t.accepted and a.task_id = t.id and a.epoch = t.epoch
+    and a.outcome = 'accepted'
 where t.state = 'done' and a.id is null
 
 -- audit_accepted --
