@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from corral import ids
 from corral.engine import upkeep
+from corral.errors import StoreError
 from corral.fleet.base import AgentStart
 from corral.protocol import agent_key
 from tests.simulation.network import DOWN, UP
@@ -17,6 +18,7 @@ from tests.simulation.network import DOWN, UP
 if TYPE_CHECKING:
     from random import Random
 
+    from corral.ids import TaskId
     from tests.simulation.host import Agent, Host
     from tests.simulation.run import Simulation
 
@@ -107,9 +109,14 @@ def _start_second(simulation: Simulation, host: Host) -> None:
         simulation.loop.after(0.001, _start_second, simulation, host)
         return
     name = ids.new_incarnation()
-    simulation.world.do(
-        upkeep.start_agent, name, host.name, folder="", slots=host.manner.slots, now=1.0
-    )
+    try:
+        simulation.world.do(
+            upkeep.start_agent, name, host.name, folder="", slots=host.manner.slots, now=1.0
+        )
+    except StoreError:
+        if not simulation.watch.disk_full:
+            raise
+        return
     if not host.gone:
         host.begin(_what(simulation, host, name))
 
@@ -275,7 +282,49 @@ def judge_crashes(simulation: Simulation, host: Host, chance: Random) -> None:
 def operator_kills(simulation: Simulation, host: Host, chance: Random) -> None:
     """Ctrl-C twice, then `corral resume`."""
     del host
-    simulation.operator_kills(chance.uniform(1, 100))
+    simulation.operator_halts("kill", chance.uniform(1, 100))
+
+
+def operator_stops(simulation: Simulation, host: Host, chance: Random) -> None:
+    """Ctrl-C once, then `corral resume`."""
+    del host
+    simulation.operator_halts("stop", chance.uniform(1, 100))
+
+
+def operator_pauses(simulation: Simulation, host: Host, chance: Random) -> None:
+    """The master goes on after a while, as with a run that paused by itself."""
+    del host, chance
+    if simulation.serves and simulation.life is not None:
+        simulation.life.ask("pause")
+
+
+def operator_cancels(simulation: Simulation, host: Host, chance: Random) -> None:
+    """`corral cancel` for some tasks, and `corral retry`."""
+    del host
+    simulation.operator_cancels(_some_tasks(simulation, chance), chance.uniform(1, 100))
+
+
+def operator_reruns(simulation: Simulation, host: Host, chance: Random) -> None:
+    """`corral rerun` for some tasks, whatever they are."""
+    del host
+    simulation.operator_reruns(_some_tasks(simulation, chance))
+
+
+def operator_changes_program(simulation: Simulation, host: Host, chance: Random) -> None:
+    """The same command again, with other bytes of what is shipped: a new generation."""
+    del host
+    simulation.submit_again(chance.randbytes(chance.choice((1, 70, 300))))
+
+
+def _some_tasks(simulation: Simulation, chance: Random) -> list[TaskId]:
+    tasks = simulation.tasks()
+    return chance.sample(tasks, min(len(tasks), chance.choice((1, 3, 10))))
+
+
+def master_disk_full(simulation: Simulation, host: Host, chance: Random) -> None:
+    """Whatever needs a new page cannot be committed."""
+    del host
+    simulation.fill_disk(chance.choice(SPANS_S))
 
 
 GENTLE = (
@@ -292,13 +341,19 @@ MASTER = (
 )  # fmt: skip
 
 
+OPERATED = (
+    operator_stops, operator_pauses, operator_cancels, operator_reruns, operator_changes_program,
+    master_disk_full,
+)  # fmt: skip
+
+
 def strike(simulation: Simulation, chance: Random) -> None:
     """Do some harm."""
     host = chance.choice(simulation.hosts)
     spared = simulation.plan.gentle and host is simulation.hosts[0]
-    kinds = GENTLE + MASTER + (() if spared else HARD)
+    kinds = GENTLE + MASTER + (() if spared else HARD) + OPERATED * simulation.plan.operated
     fault = chance.choice(kinds)
-    if host.gone and fault not in MASTER:
+    if host.gone and fault not in MASTER + OPERATED:
         return
     simulation.watch.note(fault.__name__.replace("_", " "))
     host.touch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from random import Random
@@ -25,7 +26,7 @@ ALIVE, SIGTERM, SIGKILL = 0, 15, 9
 PIPE_S = 0.001  # between link and supervisor
 FORK_S = 0.0005  # shorter: what is said down the pipe meets the new process
 DYING_S = (0.0, 0.0, 0.0, 0.02, 2.0)  # a SIGKILL waits for a disk that hangs
-INLINE_ROOM = 1 << 30
+UNLED_S = 35.0  # a beat, the patience for its answer, and 15 s: after that nothing is started
 
 
 class Process:
@@ -48,6 +49,8 @@ class Folder:
         self.records: list[Any] = []  # of the journal, not answered
         self.generation = 0
         self.ring: list[str] = []
+        self.content: set[str] = set()  # shipped files that are here
+        self._parts: dict[str, bytearray] = {}
 
     def _write(self) -> None:
         if self._host.disk_full:
@@ -87,13 +90,31 @@ class Folder:
         self._write()
         self.ring.append(ticket)
 
-    def has(self, *_: Any) -> int:
-        return 1
+    def has(self, digest: str, *_: Any) -> int | None:
+        return 1 if digest in self.content else None
+
+    def store(self, digest: str, mode: str, offset: int, data: bytes) -> None:
+        del mode
+        self._write()
+        part = self._parts.setdefault(digest, bytearray())
+        part[offset:] = data
+
+    def seal(self, digest: str, mode: str) -> bool:
+        del mode
+        data = bytes(self._parts.pop(digest))
+        whole = hashlib.sha256(data).hexdigest() == digest
+        if whole:
+            self.content.add(digest)
+        return whole
 
     def forget(self, ticket: str) -> None:
         del ticket
 
-    def prepare(self, slot: int, *_: Any) -> bytes:
+    def prepare(self, slot: int, folder: Any, inputs: list[Any], *_: Any) -> bytes:
+        del folder
+        lacking = [item["path"] for item in inputs if item["sha256"] not in self.content]
+        if lacking:
+            self._host.watch.broken(f"a task is started without {lacking}")
         self._write()
         return b"/slot/%d" % slot
 
@@ -125,11 +146,15 @@ class Folder:
 
     def outputs(self, ticket: str, folder: Any, wanted: Any) -> tuple[list[Any], list[str]]:
         del folder
-        data = self._host.plan.file(int(ticket.split("-")[2]))
+        _, generation, task, _ = map(int, ticket.split("-"))
+        if self._host.plan.omits(task):
+            return [], ["it left no file"]
+        data = self._host.plan.file(task, generation)
         return [(name, ticket, len(data), 0o644) for name, _ in wanted], []
 
     def read(self, path: str, offset: int, size: int) -> bytes:
-        return self._host.plan.file(int(path.split("-")[2]))[offset : offset + size]
+        _, generation, task, _ = map(int, path.split("-"))
+        return self._host.plan.file(task, generation)[offset : offset + size]
 
 
 class Host:
@@ -212,6 +237,9 @@ class Host:
         self.way.block(UP, DOWN)
         self.alive.clear()
         for agent in list(self.agents.values()):
+            if agent.channel is not None and not loud:
+                agent.channel.vanish()
+                agent.channel = None
             agent.kill_both()
             if not keeps_spool:
                 del self.agents[agent.incarnation]
@@ -249,6 +277,9 @@ class Host:
         for other in self.alive.values():
             if other.agent is agent and other.slot == slot:
                 self.watch.broken(f"{ticket} got slot {slot} while {other.ticket} was alive in it")
+        unled_s = agent.unled_s
+        if unled_s > UNLED_S:
+            self.watch.broken(f"{ticket} was started {unled_s:.0f} s after a master last spoke")
         pid = self._born(Process(ticket, slot, agent, None))
         self.watch.started(ticket)
         self.step(agent, "spawn")
@@ -316,6 +347,7 @@ class Agent:
         self._supervisors = 0
         self._unborn = ""  # the process that was just forked
         self._pipe = 0  # rises when what was in it is lost
+        self._led_s = self._awake_s  # when a master last spoke, or its link was born
 
     # ---------------------------------------------------------------- lives and deaths
 
@@ -328,6 +360,15 @@ class Agent:
     def dead(self) -> bool:
         """Whether no process of it is there."""
         return self.link is None and self.supervisor is None and not self._unborn
+
+    @property
+    def _awake_s(self) -> float:
+        return self.host.timeline.awake_s - self.timeline.asleep_s
+
+    @property
+    def unled_s(self) -> float:
+        """Say for how long at the least it has been awake without a master."""
+        return self._awake_s - self._led_s
 
     @property
     def has_folder(self) -> bool:
@@ -397,6 +438,7 @@ class Agent:
         if port is None and not self.collecting:
             port = processes.start_peer()
         self._links += 1
+        self._led_s = self._awake_s
         try:
             self.link = program.Link(
                 self._config(), self.host.clock, Transport(self), self.folder, processes, port,
@@ -452,6 +494,11 @@ class Agent:
         if self.link is not None and life == self._links:
             event(self.link)
             self._tick_link(life)
+
+    def hear_master(self, life: int, event: Callable[[Any], None]) -> None:
+        """Hand a reply to the link that asked for it."""
+        self._led_s = self._awake_s
+        self.to_link(life, event)
 
     def _to_supervisor(self, life: int, event: Callable[[Any], None]) -> None:
         if self.supervisor is not None and life == self._supervisors:
@@ -624,16 +671,21 @@ class Transport:
                 agent.timeline.after(
                     0,
                     self._hand,
-                    life,
                     lane,
                     token,
-                    lambda one: one.on_reply(lane, status, signed, words),
+                    lambda: agent.hear_master(
+                        life, lambda one: one.on_reply(lane, status, signed, words)
+                    ),
                 )
 
         def cut() -> None:
             if self._open.get(lane) == token:
                 agent.timeline.after(
-                    0, self._hand, life, lane, token, lambda one: one.on_closed(lane)
+                    0,
+                    self._hand,
+                    lane,
+                    token,
+                    lambda: agent.to_link(life, lambda one: one.on_closed(lane)),
                 )
 
         if agent.channel is None or not agent.channel.host_end:
@@ -643,11 +695,11 @@ class Transport:
         request = agent.channel.request
         self._give_up[lane] = request(method, path, dict(headers), body, answer, cut)
 
-    def _hand(self, life: int, lane: int, token: int, event: Callable[[Any], None]) -> None:
+    def _hand(self, lane: int, token: int, hand: Callable[[], None]) -> None:
         if self._open.get(lane) == token:
             del self._open[lane]
             self._agent.host.step(self._agent, "answer")
-            self._agent.to_link(life, event)
+            hand()
 
     def close(self, lane: int) -> None:
         if self._open.pop(lane, None) is not None and lane in self._give_up:

@@ -8,33 +8,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import sqlite3
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from corral.engine import control, queries
-from corral.errors import CorralError, StateError
+from corral.errors import CorralError, StateError, StoreError
 from corral.fleet.base import Doors
 from corral.ids import Owner, RunId
 from corral.master.exchanges import Exchanges
 from corral.master.farm import Farm
 from corral.master.judges import Judges
+from corral.master.master import Master
 from corral.protocol import Exchange, Reply
 from corral.server.agents import AgentChannel
+from corral.store.blobs import Blobs
 from corral.store.sqlite import _Work
 from tests.simulation.asyncloop import VirtualLoop
 from tests.simulation.events import Timeline
 from tests.simulation.network import SimLauncher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
     from random import Random
 
     from corral.fleet.base import Launcher
+    from corral.ids import TaskId
     from corral.model.host import HostSpec
     from corral.store.base import Reader
     from tests.simulation.run import Simulation
@@ -47,6 +49,7 @@ GATHER_S = (0.0001, 0.002)  # until the writer takes up what is queued
 FSYNC_S = (0.0002, 0.004)
 THREAD_S = (0.0001, 0.002)
 DECIDE_S = 0.5  # from a decision to its commit
+INSIST_S = 2.0  # until an operator tries again what a full disk has prevented
 RUN = RunId(1)
 AT_REST = ("done", "halted", "paused", "cancelled")
 
@@ -119,8 +122,9 @@ class LifeStore:
         for work in group:
             self._look_at(work)
         watch = life.simulation.watch
-        watch.committed([work._args for work in group])
-        for work in group:
+        stored = [work for work in group if not _failed(work)]
+        watch.committed([work._args for work in stored])
+        for work in stored:
             self._show(work)
         self._look()
 
@@ -137,9 +141,18 @@ class LifeStore:
         future = work.future
         if future.done() and not future.cancelled():
             error = future.exception()
-            if error is not None and not isinstance(error, CorralError):
+            watch = self._life.simulation.watch
+            meant = isinstance(error, StoreError) and watch.disk_full
+            meant = meant or (isinstance(error, CorralError) and not isinstance(error, StoreError))
+            if error is not None and not meant:
                 name = getattr(work._change, "__name__", "?")
-                self._life.simulation.watch.broken(f"{name}: {error!r}")
+                watch.broken(f"{name}: {error!r}")
+
+
+def _failed(work: _Work) -> bool:
+    """Say whether the whole commit failed, and with it what this one had written."""
+    future = work.future
+    return future.done() and not future.cancelled() and isinstance(future.exception(), StoreError)
 
 
 class SimFarm(Farm):
@@ -167,32 +180,6 @@ class Folder:
     secret = SECRET
 
 
-class Blobs:
-    """Content in memory; outlives the master as files do."""
-
-    def __init__(self) -> None:
-        self.parts: dict[tuple[str, int], bytearray] = {}
-        self.landed: dict[str, bytes] = {}
-
-    def part_size(self, ticket: str, n: int) -> int:
-        return len(self.parts.get((ticket, n), b""))
-
-    def append(self, ticket: str, n: int, offset: int, body: bytes) -> int | None:
-        part = self.parts.setdefault((ticket, n), bytearray())
-        if offset == 0:
-            part.clear()
-        if offset != len(part):
-            return None
-        part += body
-        return len(part)
-
-    def land(self, ticket: str, n: int, *, sha256: str, size: int) -> bool:
-        part = self.parts.pop((ticket, n), None)
-        if part is not None and hashlib.sha256(part).hexdigest() == sha256:
-            self.landed[sha256] = bytes(part)
-        return len(self.landed.get(sha256, b"")) == size and sha256 in self.landed
-
-
 class Life:
     """One process that serves the world's state folder; the clock of that process, too."""
 
@@ -208,8 +195,9 @@ class Life:
         self.judges_hang_s = 0.0
         self.judges_crash = False
         self.folder = Folder()
-        self.blobs = simulation.blobs
+        self.blobs = Blobs(simulation.folder)
         self.store = LifeStore(self)
+        self.surplus: set[str] = set()
         self._heard: dict[str, tuple[float, int]] = {}  # awake seconds and freezes at its last word
         self._before: dict[str, tuple[float, float]] = {}  # when a silence ended, how long it was
         self._changed = self._in_loop(asyncio.Event)
@@ -219,7 +207,7 @@ class Life:
             terms, silence_counts=simulation.plan.silence_counts
         )
         self._judges: Judges = self._in_loop(
-            lambda: Judges(self.store, self.exchanges.parts, self.blobs, self)  # type: ignore[arg-type]  # in memory
+            lambda: Judges(self.store, self.exchanges.parts, self.blobs, self)
         )
         self.farm: SimFarm = self._in_loop(lambda: SimFarm(self))
         self._channel = AgentChannel(self)  # type: ignore[arg-type]  # all it needs of a master
@@ -249,13 +237,15 @@ class Life:
     async def _run(self) -> None:
         """Serve until the run is at rest, then see the agents gone: as ``Master.run`` does."""
         self.simulation.watch.ending = False
+        self._sweep_parts()
+        self.surplus = self._look_for_surplus()
         self.farm.adopt()
         async with asyncio.TaskGroup() as group:
             tasks = [
                 group.create_task(self.farm.keep(), name="keep hosts"),
                 group.create_task(self._judge(), name="judge"),
             ]
-            await self._serve_run()
+            await self._insist(self._serve_run)
             if not self.simulation.operator_holds:
                 await self.change("resume")
             while not await self._is_at_rest():
@@ -263,18 +253,49 @@ class Life:
                 self._changed.clear()
             self.simulation.watch.ending = True
             await asyncio.shield(self.farm.stop())
+            self._sweep_parts()
             for task in tasks:
                 task.cancel()
 
-    def ask(self, verb: str) -> None:
-        """Have an operator's verb carried out."""
-        self._spawn(self.change(verb))
+    def _look_for_surplus(self) -> set[str]:
+        """Find the agents on hosts that have an older one."""
+        with self.store.reader() as reader:
+            rows = reader.rows("agents_live")
+        oldest = {row[1]: row[0] for row in reversed(rows)}
+        return {row[0] for row in rows} - set(oldest.values())
 
-    async def change(self, verb: str) -> None:
+    def _sweep_parts(self) -> None:
+        Master._sweep_parts(self)  # type: ignore[arg-type]  # all it needs of a master
+
+    def serve_run(self) -> None:
+        """See to it that what was submitted just now has agents."""
+        self._spawn(self._insist(self._serve_run))
+
+    def ask(self, verb: str, tasks: Sequence[TaskId] | None = None) -> None:
+        """Have an operator's verb carried out."""
+        self._spawn(self.change(verb, tasks))
+
+    async def change(self, verb: str, tasks: Sequence[TaskId] | None = None) -> None:
         """Carry out an operator's verb, if it makes sense: as ``Master.change`` does."""
-        with contextlib.suppress(StateError):
-            await asyncio.wrap_future(self.store.write(control.apply, verb, RUN, None, self.now()))
-        await self._serve_run()
+
+        async def apply() -> None:
+            with contextlib.suppress(StateError):
+                await asyncio.wrap_future(
+                    self.store.write(control.apply, verb, RUN, tasks, self.now())
+                )
+            await self._serve_run()
+
+        await self._insist(apply)
+
+    async def _insist(self, do: Callable[[], Awaitable[None]]) -> None:
+        """Do something again and again while the disk is full, as an operator would."""
+        while True:
+            try:
+                await do()
+            except StoreError:
+                await asyncio.sleep(INSIST_S)
+            else:
+                return
 
     async def _serve_run(self) -> None:
         with self.store.reader() as reader:

@@ -62,8 +62,11 @@ class Way:
         self._breaks += 1
         for channel in self._channels:
             if channel.keepalive:
-                patience = self._chance.uniform(*KEEPALIVE_S)
-                channel.life.timeline.after(patience, self._give_up, channel, self._breaks)
+                channel.life.timeline.after(self.patience_s(), self._give_up, channel, self._breaks)
+
+    def patience_s(self) -> float:
+        """Say how long ssh waits for a sign of life."""
+        return self._chance.uniform(*KEEPALIVE_S)
 
     def unblock(self, *directions: str) -> None:
         for direction in directions:
@@ -131,6 +134,7 @@ class Channel:
         self._agent = agent
         self._way = agent.host.way
         self._over = asyncio.Event()
+        self._is_mute = False  # the master's end is never told that the other is gone
         self._open: dict[int, Callable[[], None]] = {}  # requests under way -> tell that it is cut
         self._count = 0
         self._way.join(self)
@@ -209,6 +213,19 @@ class Channel:
             self._agent.host.timeline.after(0, self._cut, number)
         self._way.carry(UP, self.break_master)
 
+    def vanish(self) -> None:
+        """The host lost its power: nobody there is left to say that the connection is over.
+
+        Somebody must look: ssh, or the master if silence counts.
+        """
+        self.host_end = False
+        self._open.clear()
+        if self.keepalive or not self.life.simulation.plan.silence_counts:
+            patience_s = self._way.patience_s()
+            self.life.timeline.after(patience_s, self.break_master)
+        else:
+            self._is_mute = True
+
     def break_master(self) -> None:
         """The master learns that the connection is no more."""
         self.master_end = False
@@ -218,7 +235,7 @@ class Channel:
         """The way is open again: an end that lost its peer learns of it."""
         if self.host_end and not self.master_end:
             self.break_host()
-        elif self.master_end and not self.host_end:
+        elif self.master_end and not self.host_end and not self._is_mute:
             self.break_master()
 
 
@@ -229,6 +246,8 @@ class SimLauncher:
         self._host = host
         self._life = life
         self._chance = chance
+        self._failures = 0  # logins in a row that came to nothing
+        self._failed_s = 0.0  # when the last of them did, in seconds that the master was awake
 
     async def start(self, what: AgentStart, *, committed: Callable[[], None]) -> Channel:
         await self._login()
@@ -266,6 +285,19 @@ class SimLauncher:
         Raises:
             LaunchError: The host cannot be reached, or does not let anybody in.
         """
+        awake_s = self._life.timeline.awake_s
+        if self._failures:
+            pause_s = awake_s - self._failed_s
+            self._life.simulation.watch.paused(self._host, self._failures, pause_s)
+        self._failures += 1
+        try:
+            await self._knock()
+        except LaunchError:
+            self._failed_s = self._life.timeline.awake_s
+            raise
+        self._failures = 0
+
+    async def _knock(self) -> None:
         name, way = self._host.name, self._host.way
         if way.refuses:
             await asyncio.sleep(REFUSED_S)

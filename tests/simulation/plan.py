@@ -6,8 +6,10 @@ import hashlib
 from random import Random
 from typing import NamedTuple
 
+OPERATED = 0.3  # of the worlds have an operator who meddles, and a master's disk that fills up
 LONG = 0.1  # of the tasks of a world that has long ones
 BAD = 0.1  # of the tasks fail, wherever they run …
+HOPELESS = 0.04  # of the worlds have a command that always fails
 MOST_BAD = 0.8  # … or so many: then a host may see none succeed
 
 
@@ -47,8 +49,13 @@ class Plan:
         self.hosts = self._hosts(chance, chance.choice((1, 2, 2, 3, 4, 5)))
         self.long_s = Random(f"{seed}/long").choice((0.0,) * 3 + (400.0,))  # what a few tasks take
         self.bad = Random(f"{seed}/bad").choice((BAD,) * 5 + (MOST_BAD,))
+        if Random(f"{seed}/hopeless").random() < HOPELESS:
+            self.bad = 1.0
         some = chance.randrange(1, self.tasks + 1)  # a task that kills the hosts it runs on
         self.poison = some if chance.random() < 0.1 and not self.gentle else 0
+        self.operated = Random(f"{seed}/operated").random() < OPERATED
+        self.chunk = Random(f"{seed}/chunk").choice((50, 100, 1 << 20))  # bytes of files at a time
+        self.careless = Random(f"{seed}/careless").choice((0.0, 0.0, BAD))
 
     @property
     def command(self) -> str:
@@ -79,16 +86,21 @@ class Plan:
     def code(self, task: int) -> int:
         return int(Random(f"{self.seed}/{task}").random() < self.bad and task != self.poison)
 
-    def out(self, task: int) -> bytes:
-        return f"out {task}\n".encode()
+    def omits(self, task: int) -> bool:
+        """Say whether it never writes the file that it has declared."""
+        return self.declares and Random(f"{self.seed}/{task}/omits").random() < self.careless
 
-    def file(self, task: int) -> bytes:
+    def out(self, task: int, generation: int) -> bytes:
+        return f"out {task} of {generation}\n".encode()
+
+    def file(self, task: int, generation: int) -> bytes:
         """Give what its declared file holds; of an ungainly size."""
-        return hashlib.sha256(f"{self.seed}/{task}".encode()).digest() * (task % 7 + 1)
+        text = f"{self.seed}/{generation}/{task}"
+        return hashlib.sha256(text.encode()).digest() * (task % 7 + 1)
 
     def act(self, ticket: str, host: str) -> Act:
         """Tell what an attempt does there."""
-        _, _, task, attempt = map(int, ticket.split("-"))
+        _, generation, task, attempt = map(int, ticket.split("-"))
         chance = Random(f"{self.seed}/{task}/{attempt}")
         manner = self.hosts[host]
         if manner.black_hole:
@@ -102,7 +114,7 @@ class Plan:
             seconds,
             self.code(task),
             None,
-            self.out(task),
+            self.out(task, generation),
             helper_s=chance.uniform(0.1, 100.0) if chance.random() < 0.1 else None,
             kills_host=task == self.poison and attempt <= 2 and len(self.hosts) > 1,
         )

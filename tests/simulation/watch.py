@@ -38,6 +38,10 @@ WELL_S = 300.0  # so long after its last trouble a host must be in use: back-off
 CALM_S = 120.0  # so long after any trouble leases flow again
 UNHEARD_S = LOST_AFTER_S + 2 * SUSPECT_S  # a freeze of the master counts as some of it
 UNWANTED_S = 60.0  # so long what nobody wants may run: a beat, grace, and a kill that waits
+PROBE_S, PROBE_LAST_S = 30.0, 3600.0  # first and longest time in quarantine until a probe
+BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # between logins that come to nothing, and half more
+BAD_COMMAND = 20  # failures alike, and no success
+MOST_TWINS = 2  # of a task that is late
 DIES = "its agent dies as soon as it is started"  # three times in a row: it is given up
 
 OTHER_LOSSES = (  # said by the agent itself, or checked with what becomes of the attempt
@@ -50,13 +54,24 @@ create table history (id integer primary key, what text, name text, was text, no
 create trigger history_task after update of state, accepted on task
 when old.state is not new.state or old.accepted is not new.accepted begin
     insert into history (what, name, was, now, extra)
-    values ('task', new.number, old.state, new.state, old.accepted is not null); end;
+    values ('task', new.id, old.state, new.state, old.accepted is not null); end;
 create trigger history_attempt after update of state, outcome, granted_by on attempt begin
     insert into history (what, name, was, now, extra)
     values ('attempt', new.ticket, old.state, new.state, coalesce(old.outcome, '')); end;
 create trigger history_leased after insert on attempt begin
     insert into history (what, name, was, now, extra)
     values ('leased', new.ticket, new.incarnation, new.granted_by, new.reason); end;
+create trigger history_granted after insert on attempt begin
+    insert into history (what, name, was, now, extra)
+    select 'granted', new.ticket, h.state,
+        case when t.generation = r.generation then r.state else 'past this' end, h.short from host h, task t
+    join run r on r.id = t.run_id where h.id = new.host_id and t.id = new.task_id; end;
+create trigger history_paused after update of state on run
+when new.state = 'paused' and new.reason like 'the command seems bad%' begin
+    insert into history (what, name, was, now, extra)
+    select 'bad', new.name, count(*) filter (where outcome = 'accepted'),
+        count(*) filter (where outcome in ('failed', 'rejected')), ''
+    from attempt a join task t on t.id = a.task_id and t.generation = new.generation; end;
 create trigger history_host after update of state on host when old.state is not new.state begin
     insert into history (what, name, was, now, extra)
     values ('host', new.name, old.state, new.state, new.reason); end;
@@ -67,7 +82,7 @@ when new.state = 'quarantined' and old.state != 'quarantined' begin
         and state in ('joining', 'probation', 'up', 'suspect'); end;
 create trigger history_failed after update of state on task when new.state = 'failed' begin
     insert into history (what, name, was, now, extra)
-    select 'failed', new.number, count(*), '', '' from host h
+    select 'failed', new.id, count(*), '', '' from host h
     where h.state in ('joining', 'probation', 'up', 'suspect', 'quarantined')
         and not exists (select 1 from attempt a where a.task_id = new.id and a.host_id = h.id
                         and a.outcome in ('failed', 'rejected')); end;
@@ -89,6 +104,7 @@ class Watch:
         self.starts: list[str] = []
         self.acknowledged: dict[str, Acknowledged] = {}
         self.helpless: set[int] = set()  # tasks that failed for their host, with nobody else to ask
+        self.rerun: set[int] = set()  # tasks whose result an operator may have asked to forget
         self.first_broken = ""
         self._connection = connection
         self._numbers: dict[str, int] = {}  # incarnation -> newest request that was carried out
@@ -99,8 +115,10 @@ class Watch:
         self._sampled = 0  # the history, when it was last looked at as a whole
         self._events = 0
         self._learned: list[tuple[float | None, int]] = [(None, 0)]
-        self._was_open = [False, False]  # the run, at the commits before and now
+        self._probes: Counter[tuple[Life | None, str]] = Counter()  # of hosts in quarantine
         self._since: dict[str, float] = {}  # what is odd -> since when
+        self.disk_full = False  # the master's
+        self.killed = False  # an operator wants nothing to run
         connection.executescript(TRACE)
 
     def broken(self, what: str) -> None:
@@ -122,6 +140,13 @@ class Watch:
                     report["ticket"], report["ended"], report.get("exit")
                 )
 
+    def paused(self, host: Host, failures: int, seconds: float) -> None:
+        """After a login that failed the next one comes soon, later only if many have failed."""
+        longest_s = 1.5 * BACK_OFF_S[min(failures, len(BACK_OFF_S)) - 1] + SLACK_S
+        self.checks.count += 1
+        if seconds > longest_s and self._is_calm(seconds):
+            self.broken(f"{host.name}: {seconds:.0f} s between login {failures} and the next")
+
     # ---------------------------------------------------------------- after each commit
 
     def replied(self, request: Exchange, reply: Reply) -> None:
@@ -142,10 +167,10 @@ class Watch:
 
     def committed(self, carried_out: Iterable[Sequence[object]]) -> None:
         """Look at what a commit has changed."""
-        learned = self._connection.execute("select typical_s, successes from generation").fetchone()
+        learned = self._connection.execute(
+            "select typical_s, successes from generation order by number desc"
+        ).fetchone()
         self._learned = [self._learned[-1], learned]
-        state = self._connection.execute("select state from run").fetchone()
-        self._was_open = [self._was_open[-1], state == ("open",)]
         try:
             self._check_numbers(carried_out)
             self._check_history()
@@ -186,8 +211,10 @@ class Watch:
             match what:
                 case "task":
                     legal = was == now or now in TASK_STEPS[was]
-                    self.checks.hold(legal, f"task {name} went from {was} to {now}")
-                    self.checks.hold(extra == "0" or now == "done", f"task {name} lost its result")
+                    asked = now == "waiting" and int(name) in self.rerun
+                    self.checks.hold(legal or asked, f"task {name} went from {was} to {now}")
+                    kept = extra == "0" or now == "done" or asked
+                    self.checks.hold(kept, f"task {name} lost its result")
                     if now != "failed":
                         self.helpless.discard(int(name))
                 case "failed" if was == "0" and self._is_blamed_on_host(name):
@@ -195,7 +222,7 @@ class Watch:
                 case "attempt":
                     legal = was == now or now in ATTEMPT_STEPS[was]
                     self.checks.hold(legal, f"{name} went from {was} to {now}")
-                    if was == "ended":
+                    if was == "ended" and not self._is_forgotten(name, extra):
                         self.checks.hold(extra == "lost", f"{name} was {extra} and is {now} again")
                         self._check_late(name)
                     if now == "ended":
@@ -204,6 +231,14 @@ class Watch:
                 case "leased":
                     granted.add(was)
                     self._check_grant(name)
+                case "granted":
+                    self._check_place(name, host=was, run=now, short=extra)
+                case "bad":
+                    self.checks.hold(was == "0", "the command was called bad, and has succeeded")
+                    few = f"the command was called bad after {now} failures"
+                    self.checks.hold(int(now) >= BAD_COMMAND, few)
+                case "host" if now == "probation":
+                    self._probes[self.life, name] += 1
                 case "quarantine":
                     self.checks.hold(was != "0", f"{name} was quarantined, the last usable host")
                 case "host" if now == "suspect" and extra == "nothing is heard of it":
@@ -213,6 +248,14 @@ class Watch:
         if granted:
             self._check_depth(granted)
 
+    def _is_forgotten(self, ticket: str, outcome: str) -> bool:
+        """Say whether a result stops counting because an operator wants another."""
+        row = self._connection.execute(
+            "select t.id, a.outcome from attempt a join task t on t.id = a.task_id"
+            " where a.ticket = ?", (ticket,)
+        ).fetchone()  # fmt: skip
+        return outcome == "accepted" and row[1] == "superseded" and row[0] in self.rerun
+
     def _check_late(self, ticket: str) -> None:
         """While a late report waits for its judge, its task does not wait for a host."""
         row = self._connection.execute(
@@ -221,11 +264,25 @@ class Watch:
         ).fetchone()  # fmt: skip
         self.checks.hold(row != ("waiting",), f"{ticket} is to be judged while its task waits")
 
+    def _check_place(self, ticket: str, *, host: str, run: str, short: str) -> None:
+        """What is handed out is of an open run and goes to a host that may have it."""
+        self.checks.hold(run == "open", f"{ticket} was given out of a run that is {run}")
+        self.checks.hold(
+            host in ("up", "probation"), f"{ticket} was given to a host that is {host}"
+        )
+        self.checks.hold(not short, f"{ticket} was given to a host without room")
+        assert self.life is not None
+        (name,) = self._connection.execute(
+            "select incarnation from attempt where ticket = ?", (ticket,)
+        ).fetchone()
+        surplus = name in self.life.surplus
+        self.checks.hold(not surplus, f"{ticket} was given to the second agent of a host")
+
     def _check_grant(self, ticket: str) -> None:
-        """A task is not given to a host that has it, given up or not, nor while its run is not open."""
+        """A task is not given to a host that has it, given up or not."""
         row = self._connection.execute(
             "select 1 from attempt a join attempt b on b.task_id = a.task_id and b.id != a.id"
-            " and b.host_id = a.host_id and b.state in ('leased', 'running')"
+            " and b.epoch = a.epoch and b.host_id = a.host_id and b.state in ('leased', 'running')"
             " and a.state = 'leased' where a.ticket = ?", (ticket,)
         ).fetchone()  # fmt: skip
         self.checks.hold(row is None, f"{ticket} was given to a host that had its task")
@@ -236,7 +293,6 @@ class Watch:
         ).fetchall()  # fmt: skip
         runs = [before for before, name in rows if before in self._running.get(name, ())]
         self.checks.hold(not runs, f"{ticket} was given to a host that still runs {runs}")
-        self.checks.hold(any(self._was_open), f"{ticket} was given out of a run that is not open")
 
     def _check_depth(self, incarnations: set[str]) -> None:
         """What an agent holds after a grant is no more than its slots can be given."""
@@ -247,6 +303,7 @@ class Watch:
                 "select a.ticket, g.slots from agent g join attempt a on"
                 " a.incarnation = g.incarnation and a.state in ('leased', 'running') and not a.kill"
                 " join task t on t.id = a.task_id and t.state in ('active', 'waiting')"
+                " and t.epoch = a.epoch"
                 " where g.incarnation = ?",
                 (name,),
             ).fetchall()
@@ -274,7 +331,7 @@ class Watch:
     def _is_blamed_on_host(self, task: str) -> bool:
         """Say whether the last thing that failed of a task was its host, by what was reported."""
         row = self._connection.execute(
-            "select a.kind from attempt a join task t on t.id = a.task_id where t.number = ?"
+            "select a.kind from attempt a join task t on t.id = a.task_id where t.id = ?"
             " and a.outcome = 'failed' order by a.id desc limit 1", (int(task),)
         ).fetchone()  # fmt: skip
         return row is not None and row[0] in HOST_KINDS
@@ -297,9 +354,11 @@ class Watch:
         ).fetchall()
         for number, kind, tickets, text in rows:
             self._events = number
-            if kind == "lost":
-                for ticket in json.loads(tickets):
+            for ticket in json.loads(tickets):
+                if kind == "lost":
                     self._check_loss(ticket, text)
+                elif kind == "twin" and text.startswith("it takes longer"):
+                    self._check_twin(ticket)
 
     def _check_loss(self, ticket: str, why: str) -> None:
         incarnation = self._connection.execute(
@@ -312,6 +371,15 @@ class Watch:
             self.checks.hold(agent is None, f"{ticket} was given up though {incarnation} is there")
         else:
             self.checks.hold(why in OTHER_LOSSES, f"{ticket} was given up: {why}")
+
+    def _check_twin(self, ticket: str) -> None:
+        """A task that is simply long does not get twin after twin."""
+        twins = self._connection.execute(
+            "select count(*) from attempt a join attempt b on b.task_id = a.task_id"
+            " and b.epoch = a.epoch and b.number <= a.number and b.reason = 'straggler'"
+            " where a.ticket = ?", (ticket,)
+        ).fetchone()[0]  # fmt: skip
+        self.checks.hold(twins <= MOST_TWINS, f"{ticket} is the {twins}. twin of its task")
 
     def _check_silence(self, incarnation: str, least_s: float, what: str) -> None:
         """The agent was silent so long while this master was awake."""
@@ -346,13 +414,14 @@ class Watch:
             if self._history != self._sampled:
                 self._sampled = self._history
                 self.checks.database()
-            odd = set(self._odd()) if self._is_calm(CALM_S) else set()
+            self._check_bad_command()
+            odd = dict(self._odd()) if self._is_calm(CALM_S) else {}
         except BrokenError as error:
             self.broken(str(error))
             return
         self._since = {what: self._since.get(what, self.loop.now) for what in odd}
         for what, since in self._since.items():
-            limit = UNWANTED_S if "wanted" in what else IDLE_S
+            limit = odd[what]
             self.checks.count += 1
             if self.loop.now - since > limit:
                 self.broken(f"for {limit:.0f} s {what}")
@@ -361,11 +430,28 @@ class Watch:
         life = self.life
         quiet = self.loop.now - self.life_troubled_at > seconds
         serves = life is not None and not (life.dead or life.over or life.timeline.frozen)
-        return serves and quiet
+        return serves and quiet and not self.disk_full
 
-    def _odd(self) -> Iterable[str]:
-        """Name what must not last."""
-        yield from self._unheard()
+    def _check_bad_command(self) -> None:
+        """A run of which everything fails everywhere pauses, and asks what is to become of it."""
+        row = self._connection.execute(
+            "select r.state, count(*), count(distinct a.host_id) from run r"
+            " join task t on t.generation = r.generation"
+            " join attempt a on a.task_id = t.id and a.outcome = 'failed' where not r.trusted"
+            " and not exists (select 1 from attempt where outcome in ('accepted', 'superseded'))"
+            " and not exists (select 1 from event where kind in ('retried', 'rerun'))"
+            " group by a.kind order by 2 desc"
+        ).fetchone()
+        if row is not None:
+            state, failures, hosts = row
+            bad = failures >= BAD_COMMAND and hosts >= min(3, len(self.hosts))
+            self.checks.hold(state != "open" or not bad, f"{failures} failures, and it goes on")
+
+    def _odd(self) -> Iterable[tuple[str, float]]:
+        """Name what must not last, and how long it may."""
+        for what in self._unheard():
+            yield what, IDLE_S
+        yield from self._quarantined()
         for host in self.hosts:
             quiet_s = self.loop.now - host.troubled_at
             if not host.is_well or quiet_s < CALM_S:
@@ -375,16 +461,24 @@ class Watch:
             ).fetchone() or ("new", "")
             unwanted = sorted(set(self._unwanted(host)))
             if unwanted:
-                yield f"{host.name} ran {' '.join(unwanted)}, which nobody wanted"
+                yield f"{host.name} ran {' '.join(unwanted)}, which nobody wanted", UNWANTED_S
             if self.ending:
                 continue
             if state == "up" and self._is_idle(host):
-                yield f"{host.name} had a free slot while tasks waited"
+                yield f"{host.name} had a free slot while tasks waited", IDLE_S
             for ticket in self._vanished(host):
-                yield f"{host.name} was said to have {ticket}, of which nothing is there"
+                yield f"{host.name} was said to have {ticket}, of which nothing is there", IDLE_S
             is_used = state in ("up", "probation", "quarantined", "joining") or DIES in reason
             if quiet_s > WELL_S and self._is_calm(WELL_S) and not is_used:
-                yield f"{host.name} was well, and {state} ({reason})"
+                yield f"{host.name} was well, and {state} ({reason})", IDLE_S
+
+    def _quarantined(self) -> Iterable[tuple[str, float]]:
+        """List hosts in quarantine: each is tried again, after twice as long each time."""
+        rows = self._connection.execute("select name from host where state = 'quarantined'")
+        for (name,) in rows.fetchall():
+            probes = self._probes[self.life, name]
+            limit_s = min(PROBE_LAST_S, PROBE_S * 2**probes) + IDLE_S
+            yield f"{name} was in quarantine after {probes} probes", limit_s
 
     def _unheard(self) -> Iterable[str]:
         """List agents of which nothing has been heard for long that still count as having tasks."""
@@ -447,13 +541,15 @@ class Watch:
 
     def _is_unwanted(self, ticket: str) -> bool:
         row = self._connection.execute(
-            "select a.outcome, t.state, a.kill from attempt a join task t on t.id = a.task_id"
-            " where a.ticket = ?",
+            "select a.outcome, t.state, a.kill or a.epoch < t.epoch"
+            " or t.generation < r.generation, r.state from attempt a"
+            " join task t on t.id = a.task_id join run r on r.id = t.run_id where a.ticket = ?",
             (ticket,),
         ).fetchone()
         if row is None:
             return True
-        outcome, state, kill = row
+        outcome, state, kill, run = row
+        kill = kill or (self.killed and run == "halted")
         return bool(kill) or state in ("done", "cancelled") or outcome not in (None, "lost")
 
 

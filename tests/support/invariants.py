@@ -14,7 +14,9 @@ from corral.store.sqlite import SqliteReader
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from corral.store.blobs import Blobs
 
 
 class BrokenError(AssertionError):
@@ -42,11 +44,11 @@ class Acknowledged(NamedTuple):
 TASK_STEPS = {
     "waiting": {"active", "done", "failed", "cancelled", "skipped", "parked", "held"},
     "active": {"waiting", "done", "failed", "cancelled", "parked"},
-    "failed": {"done", "waiting"},
-    "cancelled": {"waiting"},
-    "skipped": {"waiting"},
-    "parked": {"done", "waiting", "cancelled"},
-    "held": {"waiting", "cancelled"},
+    "failed": {"done", "waiting", "active"},
+    "cancelled": {"waiting", "active"},
+    "skipped": {"waiting", "active"},
+    "parked": {"done", "waiting", "active", "cancelled"},
+    "held": {"waiting", "active", "cancelled"},
     "done": set(),  # nothing leaves it but an operator's `rerun`
 }
 ATTEMPT_STEPS = {
@@ -135,6 +137,7 @@ class Checks:
         """Every task came to what it comes to in a quiet run, byte for byte."""
         rows = self._connection.execute(
             "select t.number, t.state, a.id, a.exit, o.stdout from task t"
+            " join run r on r.id = t.run_id and r.generation = t.generation"
             " left join attempt a on a.id = t.accepted left join output o on o.attempt_id = a.id"
             " order by t.number"
         ).fetchall()
@@ -178,14 +181,10 @@ class Checks:
             self.hold(digest is not None, f"{report.ticket} was acknowledged and is not stored")
             self.hold(code == report.exit, f"{report.ticket} is stored as exit {code}")
 
-    def content(self, kept: Collection[str]) -> None:
-        """The bytes of every declared file of a result are there, by their SHA-256."""
-        rows = self._connection.execute(
-            "select a.ticket, f.name, f.sha256 from file f join task t on t.accepted = f.attempt_id"
-            " join attempt a on a.id = f.attempt_id"
-        ).fetchall()
-        for ticket, name, sha256 in rows:
-            self.hold(sha256 in kept, f"{name} of {ticket} never came")
+    def content(self, blobs: Blobs) -> None:
+        """The bytes of every file that a row tells of are there, and are what its name says."""
+        found = list(audit.contents(SqliteReader(self._connection), blobs, deep=True))
+        self.hold(not found, "; ".join(f"{breach.what}: {breach.where}" for breach in found))
 
     def charges(self) -> None:
         """A task is charged for its own failures, each once."""
