@@ -18,6 +18,7 @@ from corral.fleet.base import LaunchError
 from corral.master import farm
 from corral.master.farm import Farm
 from corral.master.hostkeeper import HostKeeper
+from corral.master.master import Master
 from corral.scheduler import health, lease, retry
 from corral.scheduler.retry import Decision
 from corral.server.agents import AgentChannel
@@ -372,6 +373,162 @@ def _count_it_all(_: Any) -> Any:
     return planted
 
 
+def _leave_out_twins(reply: Any) -> Any:
+    """Who runs what another has done is not told so."""
+
+    def planted(*args: Any, **kwargs: Any) -> Any:
+        return msgspec.structs.replace(reply(*args, **kwargs), drop=())
+
+    return planted
+
+
+def _forget_what_was_sent(compose: Any) -> Any:
+    """A report that has been sent counts as answered."""
+
+    def planted(self: Any, now: float) -> Any:
+        sent = compose(self, now)
+        for ticket in list(self.ready):
+            for kept in (self.ended, self.ready):
+                del kept[ticket]
+            self.unsent.discard(ticket)
+        return sent
+
+    return planted
+
+
+def _trust_the_sick(grant: Any) -> Any:
+    """A host in quarantine is given tasks like any other."""
+
+    def planted(tx: Any, agent_of: Any, *args: Any) -> Any:
+        if agent_of.host_state == "quarantined":
+            agent_of = msgspec.structs.replace(agent_of, host_state="up")
+        return grant(tx, agent_of, *args)
+
+    return planted
+
+
+def _hold_nothing(tell: Any) -> Any:
+    """A supervisor is not told that no master is there."""
+
+    def planted(self: Any, message: Any) -> None:
+        tell(self, {**message, "hold": False} if "hold" in message else message)
+
+    return planted
+
+
+def _blame_the_command(bad_command: Any) -> Any:
+    """Whatever has succeeded, a few failures alike pause a run."""
+
+    def planted(failures: Any, *, successes: int, usable_hosts: int) -> Any:
+        with mock.patch.object(health, "BAD_COMMAND", 3):
+            return bad_command(failures, successes=0 * successes, usable_hosts=usable_hosts)
+
+    return planted
+
+
+def _begin_anew(give_back: Any) -> Any:
+    """What came back is as if it had never been started."""
+
+    def planted(tx: Any, known: Any, **kwargs: Any) -> None:
+        give_back(tx, known, **kwargs)
+        tx.connection.execute(
+            "update task set next_reason = 'first' where id = ? and state = 'waiting'",
+            (known.task,),
+        )
+
+    return planted
+
+
+def _charge_what_is_lost(lose: Any) -> Any:
+    def planted(tx: Any, known: Any, **kwargs: Any) -> None:
+        lose(tx, known, **kwargs)
+        tx.change("task_charge", known.task, 1)
+
+    return planted
+
+
+def _meet_without_ends(meet: Any) -> Any:
+    """A new link does not take over what ended while there was none."""
+
+    def planted(self: Any, table: Any) -> None:
+        meet(self, {**table, "ended": []})
+
+    return planted
+
+
+def _forget_what_was_told(send: Any) -> Any:
+    """A supervisor does not wait until the link has ends on its disk."""
+
+    def planted(self: Any, message: Any) -> None:
+        send(self, message)
+        for record in (message or {}).get("ended", ()):
+            self.ended.pop(record["report"]["ticket"], None)
+
+    return planted
+
+
+def _answer_all(take_reports: Any) -> Any:
+    """Whatever has ended counts as reported."""
+
+    def planted(tx: Any, agent_of: Any, request: Any, parts: Any, now: float) -> Any:
+        take_reports(tx, agent_of, request, parts, now)
+        return tuple(request.ended)
+
+    return planted
+
+
+def _park_early(park: Any) -> Any:
+    """A task is kept from all hosts when it was running on one that died."""
+
+    def planted(*args: Any) -> None:
+        with mock.patch.object(health, "KILLED_HOSTS", 1):
+            park(*args)
+
+    return planted
+
+
+def _spare_orphans(slay: Any) -> Any:
+    """A link does not kill what its dead supervisor had started."""
+
+    def planted(processes: Any, find: Any) -> Any:
+        is_link = isinstance(getattr(find, "__self__", None), agent.Link)
+        return set() if is_link else slay(processes, find)
+
+    return planted
+
+
+def _stay_for_ever(watch_master: Any) -> Any:
+    """An agent waits for a master without end."""
+
+    def planted(self: Any, now: float) -> Any:
+        with mock.patch.object(self.config, "linger_s", 1e9):
+            return watch_master(self, now)
+
+    return planted
+
+
+def _never_forgive(serve: Any) -> Any:
+    """A host that was reached is waited for as long as if it had not been."""
+
+    async def planted(self: Any) -> None:
+        failures = self._failures
+        try:
+            await serve(self)
+        finally:
+            self._failures = max(failures, self._failures)
+
+    return planted
+
+
+def _count_all_epochs(_: Any) -> Any:
+    """A result from before a rerun counts."""
+
+    def planted(self: Any) -> bool:
+        return bool(self.task_state in ("waiting", "active", "failed"))
+
+    return property(planted)
+
+
 BUGS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "accept twice": (judge, "accept", _accept_twice),
     "grant twice for one request": (exchange, "exchange", _grant_twice),
@@ -438,4 +595,50 @@ BUGS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "say goodbye with unanswered reports": (agent.Link, "_may_say_bye", _leave_early),
     "count a long tick in full": (lease.Silence, "tick", _count_it_all),
     "look at silence too rarely": (farm, "TICK_S", lambda _: 30.0),
+    "leave twins out of the kill list": (exchange, "_reply", _leave_out_twins),
+    "forget what was sent": (agent.Link, "_compose", _forget_what_was_sent),
+    "refuse a late report": (
+        exchange, "_open", lambda _: lambda attempt: attempt.state in ("leased", "running"),
+    ),
+    "try a failed task on the same host": (
+        SqliteReader, "rows", _with_rows("tasks_waiting", lambda text: text.replace("t.attempts = 0", "1")),
+    ),
+    "twin what another host has": (
+        SqliteReader, "rows",
+        _with_rows("tasks_silent", lambda text: text.replace("and h.state != 'suspect'", "and 0")),
+    ),
+    "let a second agent be": (HostKeeper, "retire", lambda _: lambda _: None),
+    "hand out to a quarantined host": (exchange, "_grant", _trust_the_sick),
+    "start without a master": (agent.Link, "_tell", _hold_nothing),
+    "wait for a master for ever": (agent.Link, "_watch_master", _stay_for_ever),
+    "end no quarantine": (farm.Probe, "due", lambda _: lambda *_: False),
+    "call a good command bad": (health, "bad_command", _blame_the_command),
+    "call no command bad": (health, "bad_command", lambda _: lambda *_, **__: None),
+    "what came back was never begun": (judge, "give_back", _begin_anew),
+    "charge what is lost": (judge, "lose", _charge_what_is_lost),
+    "park at the first death": (upkeep, "_park_if_it_kills", _park_early),
+    "a new link misses what ended": (agent.Link, "_meet", _meet_without_ends),
+    "the supervisor forgets what it told": (agent.Supervisor, "_send", _forget_what_was_told),
+    "answer what was not reported": (exchange, "_take_reports", _answer_all),
+    "a dead supervisor's tasks live on": (agent, "slay", _spare_orphans),
+    "never forgive a refused login": (HostKeeper, "_serve", _never_forgive),
+    "a halt forgets lost hosts": (
+        SqliteTx, "change",
+        _with_query("attempts_kill_of_run", lambda text: text.replace("or outcome = 'lost'", "")),
+    ),
+    "a halt kills nothing": (
+        SqliteTx, "change",
+        _with_query("attempts_kill_of_run", lambda text: text.replace("kill = 1", "kill = kill")),
+    ),
+    "a rerun leaves older attempts their epoch": (
+        SqliteTx, "change",
+        _with_query("tasks_rerun", lambda text: text.replace("epoch = epoch + 1,", "")),
+    ),
+    "accept from before a rerun": (judge.Known, "counts", _count_all_epochs),
+    "sweep no parts of files": (Master, "_sweep_parts", lambda _: lambda _: None),
+    "hand out what is of an older generation": (
+        SqliteTx, "change",
+        _with_query("generation_retire", lambda text: text.replace("generation < ?2", "generation < 0 * ?2")),
+    ),
+    "start without what is shipped": (agent.Link, "_lacks", lambda _: lambda *_: {}),
 }  # fmt: skip
