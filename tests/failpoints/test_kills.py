@@ -40,6 +40,7 @@ POINTS = [
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(60)  # up to three commands, on a machine that is shared
 @pytest.mark.parametrize("hit", range(1, HITS + 1))
 @pytest.mark.parametrize("point", POINTS)
 def test_a_kill_at_any_point_costs_nothing(corral: Corral, point: str, hit: int) -> None:
