@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from corral.cli.folder import RealFolder
+from corral.engine import queries
 from corral.engine.submit import BATCH, begin, half_written
 from corral.master.submission import carry_out
+from corral.model.command import Listed
 from corral.model.host import LOCAL_SPEC
 from corral.model.run import Options, Submission
 from corral.store.sqlite import SqliteStore
@@ -76,6 +78,46 @@ def test_what_a_master_left_half_written_is_found_with_its_command(tmp_path: Pat
     store.close()
 
 
+def test_many_values_stand_apart_until_all_tasks_are_in(tmp_path: Path) -> None:
+    """Bug: a master held a million values four times, and whoever looked at the run read them all."""
+    many = [f'value "{number}"' for number in range(10_000)]
+    (tmp_path / "many.txt").write_text("\n".join(many))
+    (tmp_path / "few.txt").write_text("x\ny")
+    submission = submission_of(tmp_path, "echo {@many.txt} {1..2} {@few.txt}")
+    place = tmp_path / "corral.db"
+    store = SqliteStore.open(place)
+    begun = store.write(begin, submission, 0.0).result()
+    with closing(sqlite3.connect(place)) as database:
+        assert _longest(database, "command") < 2_000
+        assert 1 < _count(database, "axis_values") < 10
+    with store.reader() as reader:
+        [left] = half_written(reader)
+    assert left == submission
+    axes = left.command.axes
+    assert isinstance(axes[0], Listed)
+    assert list(axes[0].values) == many
+    submitted = carry_out(store, left, lambda: 0.0, begun=lambda run: None)
+    assert (submitted.run, submitted.tasks) == (begun.run, 40_000)
+    with store.reader() as reader:
+        run = queries.run(reader, begun.run)
+        assert queries.generation(reader, run).command.names == submission.command.names
+        assert queries.task(reader, run, 40_000).values == (many[-1], "2", "y")
+    store.close()
+    with closing(sqlite3.connect(place)) as database:
+        assert _count(database, "axis_values") == 0
+
+
+def test_a_run_that_is_removed_while_its_tasks_are_made_leaves_no_values(tmp_path: Path) -> None:
+    (tmp_path / "many.txt").write_text("\n".join(map(str, range(20_000))))
+    place = tmp_path / "corral.db"
+    store = SqliteStore.open(place)
+    begun = store.write(begin, submission_of(tmp_path, "echo {@many.txt}"), 0.0).result()
+    store.write(lambda tx: tx.change("run_delete", begun.run)).result()
+    store.close()
+    with closing(sqlite3.connect(place)) as database:
+        assert _count(database, "axis_values") == 0
+
+
 def submit(
     store: SqliteStore, folder: Path, line: str, *, begun: Callable[[RunId], None]
 ) -> Submitted:
@@ -100,6 +142,11 @@ def submission_of(folder: Path, line: str) -> Submission:
 def _tables(database: sqlite3.Connection) -> list[str]:
     named = database.execute("select name from sqlite_schema where type = 'table'")
     return [name for (name,) in named]
+
+
+def _count(database: sqlite3.Connection, table: str) -> int:
+    rows: int = database.execute(f"select count(*) from {table}").fetchone()[0]
+    return rows
 
 
 def _longest(database: sqlite3.Connection, table: str) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from corral.engine import events, needs, upkeep
+from corral.engine import events, needs, upkeep, values
 from corral.errors import StateError, UsageError
 from corral.ids import RunId
 from corral.model.base import Frozen
@@ -92,7 +92,7 @@ def begin(tx: Tx, submission: Submission, now: float) -> Begun:
         sequence, last_number = 1, 0
     else:
         sequence += 1
-        _next_command(tx, run, number, submission)
+        _next_command(tx, RunId(run), number, submission)
     _prepare(tx, RunId(run), name, number, submission)
     return Begun(
         run=RunId(run),
@@ -150,6 +150,7 @@ def finish(tx: Tx, begun: Begun, filled: Filled, *, tasks: int, now: float) -> S
     busy = counts.get("waiting", 0) + counts.get("active", 0)
     if not tx.change("run_open", begun.run, "open" if busy else "done", now):
         raise StateError(f"{begun.name} was changed by somebody else while it was prepared")
+    values.drop(tx, begun.run, begun.generation)
     tx.change("run_begin_limits", begun.run)
     events.add(
         tx,
@@ -189,9 +190,11 @@ def half_written(reader: Reader) -> list[Submission]:
     return [
         msgspec.structs.replace(
             msgspec.json.decode(submission, type=Submission),
-            command=msgspec.json.decode(command, type=Command),
+            command=values.put_back(
+                reader, run, generation, msgspec.json.decode(command, type=Command)
+            ),
         )
-        for submission, command in reader.rows("run_preparing")
+        for run, generation, submission, command in reader.rows("run_preparing")
     ]
 
 
@@ -276,12 +279,16 @@ def _new_generation(tx: Tx, run: RunId, number: int, submission: Submission, now
     names = json.dumps([axis.name for axis in submission.command.axes])
     digest = content_digest(submission.inputs)
     tx.change("generation_new", run, number, digest, names, _json(submission.inputs), now)
-    tx.change("command_put", run, number, _json(submission.command))
+    _put_command(tx, run, number, submission.command)
 
 
-def _next_command(tx: Tx, run: int, number: int, submission: Submission) -> None:
+def _next_command(tx: Tx, run: RunId, number: int, submission: Submission) -> None:
     tx.change("generation_again", run, number, _json(submission.inputs))
-    tx.change("command_put", run, number, _json(submission.command))
+    _put_command(tx, run, number, submission.command)
+
+
+def _put_command(tx: Tx, run: RunId, number: int, command: Command) -> None:
+    tx.change("command_put", run, number, _json(values.put_apart(tx, run, number, command)))
 
 
 def _prepare(tx: Tx, run: RunId, name: str, number: int, submission: Submission) -> None:

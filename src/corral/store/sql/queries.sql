@@ -29,8 +29,8 @@ update run set state = ?2, submission = null, opened = ?3,
 where id = ?1 and state = 'preparing'
 
 -- run_preparing --
--- Submissions that a master left half-written, each with its command.
-select r.submission, c.text from run r
+-- Submissions that a master left half-written, each with its command: run_id, generation, texts of both.
+select r.id, r.generation, r.submission, c.text from run r
 join command c on c.run_id = r.id and c.generation = r.generation
 where r.state = 'preparing' order by r.id
 
@@ -115,6 +115,18 @@ where run_id = ?1 and number = ?2
 -- What the tasks of a generation run from now on: run_id, generation, text.
 insert into command (run_id, generation, text) values (?1, ?2, ?3)
 on conflict (run_id, generation) do update set text = excluded.text
+
+-- axis_values_put --
+-- A piece of an axis' values: run_id, generation, place of the axis, where the piece begins, bytes.
+insert into axis_values (run_id, generation, axis, start, piece) values (?1, ?2, ?3, ?4, ?5)
+
+-- axis_values --
+-- All pieces in their order: place of the axis, bytes.
+select axis, piece from axis_values where run_id = ?1 and generation = ?2 order by axis, start
+
+-- axis_values_drop --
+-- All tasks have their own.
+delete from axis_values where run_id = ?1 and generation = ?2
 
 -- generation_filled --
 -- A batch is in: tasks named so far, highest number given.

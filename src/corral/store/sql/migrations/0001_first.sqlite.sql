@@ -51,13 +51,24 @@ create table generation (
     primary key (run_id, number)
 ) without rowid;
 
--- What a generation's tasks run; stands apart because values from a file make it megabytes long, and
--- each look at a generation (every new task's foreign key is one) would read all of them.
+-- What a generation's tasks run; stands apart because values may make it long, and each look at a
+-- generation (every new task's foreign key is one) would read all of them.
 create table command (
     run_id integer not null,
     generation integer not null,
     text text not null,                     -- JSON of model.command.Command
     unique (run_id, generation),
+    foreign key (run_id, generation) references generation (run_id, number) on delete cascade
+);
+
+-- Values of its axes, if they are long, until all tasks are in.
+create table axis_values (
+    run_id integer not null,
+    generation integer not null,
+    axis integer not null,                  -- its place among the command's, from 0
+    start integer not null,                 -- of the piece, in bytes
+    piece blob not null,                    -- of a JSON list of texts
+    unique (run_id, generation, axis, start),
     foreign key (run_id, generation) references generation (run_id, number) on delete cascade
 );
 
