@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -336,3 +337,21 @@ def test_a_time_or_size_that_is_none_is_named_with_its_option(
 def test_a_line_of_json_that_gives_no_setting_is_told(corral: Corral, line: str, said: str) -> None:
     corral.write("t.jsonl", line)
     assert said in corral("run", "--params", "t.jsonl", "echo", code=2).stderr
+
+
+def test_an_exit_code_does_not_depend_on_who_reads_the_results_path(corral: Corral) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    words = corral._words(("run", "-q", "--retries", "0", "exit {0,3}"))
+    assert subprocess.run(words, cwd=corral.folder, stdout=write, check=False).returncode == 1
+    os.close(write)
+
+
+def test_an_interrupt_while_modules_are_loaded_ends_without_a_word(corral: Corral) -> None:
+    corral.write("click.py", "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "corral", "ls"],
+        cwd=corral.folder, capture_output=True, check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from corral.cli import output
+from corral.cli import output, streams
 from corral.cli.follow import relative
 from corral.cli.output import plain, shorten, talk
 from corral.client import Client
@@ -48,6 +48,8 @@ def tell(
                 _print_single(reader, state, run)
             else:
                 click.echo(relative(run.options.out))
+    except BrokenPipeError:
+        streams.stop_printing()  # how the run ended is still to be told by the exit code
     finally:
         client.close()
     return code

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from importlib import import_module
-from io import TextIOWrapper
 
 import click
 
 from corral import __version__, columns
+from corral.cli import streams
 from corral.errors import CorralError, UsageError
 
 VERBS = {
@@ -100,9 +101,10 @@ def cli(*, debug: bool) -> None:
 def main() -> None:
     """Run the command line and exit; the only place where an error becomes words."""
     logging.getLogger("corral").addHandler(logging.NullHandler())  # logs go to files, not here
-    _open_streams()
+    streams.prepare()
     words = sys.argv[1:]
     try:
+        _heed_interrupts()
         _check_words(words)
         with cli.make_context("corral", words.copy()) as context:
             code = cli.invoke(context)
@@ -118,7 +120,8 @@ def main() -> None:
     except CorralError as error:
         code = _show(error)
     except BrokenPipeError:
-        code = _pipe_closed()
+        streams.stop_printing()
+        code = 0
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         hint = "look at its rights and at the disk's free space"
@@ -129,22 +132,10 @@ def main() -> None:
     os._exit(code if isinstance(code, int) else 0)  # all is closed: spare Python's long farewell
 
 
-def _open_streams() -> None:
-    """See that there is a stdin, stdout and stderr, and that they take every character.
-
-    One that our caller closed reads and writes nothing. Its number must not be free: the next file
-    that is opened would get it, and everything that a program started here prints.
-    """
-    null = os.open(os.devnull, os.O_RDWR)
-    while null <= 2:
-        null = os.dup(null)
-    os.close(null)
-    sys.stdin = sys.stdin or open(0)  # noqa: SIM115  (for as long as we live)
-    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+def _heed_interrupts() -> None:
+    """Let Ctrl-C be an exception again, which it was not while modules were loaded."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _check_words(words: list[str]) -> None:
@@ -205,15 +196,9 @@ def _caret(text: str, column: int) -> list[str]:
     return [f"  {shown}", f"  {blank}^ column {column}"]
 
 
-def _pipe_closed() -> int:
-    """Nobody reads our output any more (``| head``): that is no error."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-
-
 def _flush() -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     except BrokenPipeError:
-        _pipe_closed()
+        streams.stop_printing()

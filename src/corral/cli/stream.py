@@ -8,10 +8,10 @@ costs no more than what goes on.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from typing import TYPE_CHECKING
 
+from corral.cli import streams
 from corral.engine import queries
 from corral.results import tagged
 
@@ -56,7 +56,7 @@ class Stream:
             sys.stdout.buffer.flush()
         except BrokenPipeError:
             self._closed = True  # `| head`: the work goes on all the same
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            streams.stop_printing()
 
     def _accepted(self, reader: Reader, run: RunId) -> Iterator[tuple[float, int]]:
         """List (when it ended, attempt), and forget what has ended."""
