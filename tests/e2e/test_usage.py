@@ -355,3 +355,15 @@ def test_an_interrupt_while_modules_are_loaded_ends_without_a_word(corral: Corra
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
+
+
+@pytest.mark.parametrize("left", ["", "00", "no key"])
+def test_a_secret_that_was_cut_off_is_no_key(corral: Corral, left: str) -> None:
+    corral("run", "-q", "echo 1")
+    secret = corral.folder / ".corral" / "secret"
+    whole = secret.read_text()
+    secret.write_text(left)
+    said = corral("run", "echo 2", code=4).stderr
+    secret.write_text(whole)
+    assert f"{secret}: " in said
+    assert "\n  try: put it back" in said

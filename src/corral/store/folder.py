@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from corral.ids import Owner
 
 NAME = ".corral"
+KEY = 32  # bytes of the secret
 _UNFINISHED = re.compile(r"(?:secret|master\.json)\.(\d+)")  # as `_write_private` names them
 NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "lustre", "gpfs", "beegfs", "ceph",
@@ -95,7 +96,7 @@ class StateFolder:
             folder.path.chmod(0o700)
             for name in ("blobs", "logs"):
                 (folder.path / name).mkdir(mode=0o700, exist_ok=True)
-            _write_private(folder.path / "secret", secrets.token_hex(32))
+            _write_private(folder.path / "secret", secrets.token_hex(KEY))
         except OSError as error:
             raise StoreError(
                 f"{start}: no state folder can be made here: {error.strerror}",
@@ -106,10 +107,15 @@ class StateFolder:
     @property
     def secret(self) -> bytes:
         """The key that all others derive from; one file of mode 0600."""
+        path = self.path / "secret"
+        hint = "put it back from a backup, or move the state folder away; results/ stays"
         try:
-            return bytes.fromhex((self.path / "secret").read_text().strip())
+            key = bytes.fromhex(path.read_text().strip())
         except (OSError, ValueError) as error:
-            raise StoreError(f"{self.path / 'secret'}: cannot be read: {error}") from error
+            raise StoreError(f"{path}: cannot be read: {error}", hint=hint) from error
+        if len(key) != KEY:  # cut off by a crash of the machine: a key that others could guess
+            raise StoreError(f"{path}: is damaged", hint=hint)
+        return key
 
     @property
     def owner(self) -> Owner:
