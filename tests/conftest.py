@@ -39,5 +39,11 @@ def corral(tmp_path: Path) -> Iterator[Corral]:
     one = Corral(tmp_path)
     yield one
     one.end_started()
-    wait_until(lambda: not one.processes(), seconds=15, what="our processes are gone")
-    wait_until(lambda: not one.agent_folders(), seconds=15, what="no folder of an agent is left")
+    try:
+        wait_until(lambda: not one.processes(), seconds=15, what="our processes are gone")
+        wait_until(
+            lambda: not one.agent_folders(), seconds=15, what="no folder of an agent is left"
+        )
+    except AssertionError:
+        one.clean()  # tasks of a test that failed may wait for it for ever
+        raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,6 +157,17 @@ class Corral:
             for pipe in (process.stdout, process.stderr):
                 if pipe is not None:
                     pipe.close()
+
+    def clean(self) -> None:
+        """Kill the master, the agents and their tasks; remove what agents have on the disk."""
+
+        def living() -> list[int]:
+            return [pid for pid in (self.master(), *self.processes()) if pid]
+
+        if living():
+            processes.kill_at_once(living)
+        for folder in self.agent_folders():
+            shutil.rmtree(folder, ignore_errors=True)  # its processes are about to end
 
     def _words(self, words: tuple[str, ...]) -> list[str]:
         return [*self.prefix, sys.executable, "-m", "corral", *words]
