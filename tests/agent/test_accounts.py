@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -120,6 +119,8 @@ def test_a_program_with_the_setuid_bit_is_its_callers() -> None:
     ) as process:
         assert process.stdout
         process.stdout.readline()
-        assert not agent.is_own(process.pid)
-        assert agent.is_own(os.getpid())
-        process.send_signal(signal.SIGKILL)
+        try:
+            assert not agent.is_own(process.pid)
+            assert agent.is_own(os.getpid())
+        finally:
+            process.kill()
