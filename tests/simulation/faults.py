@@ -316,6 +316,13 @@ def operator_changes_program(simulation: Simulation, host: Host, chance: Random)
     simulation.submit_again(chance.randbytes(chance.choice((1, 70, 300))))
 
 
+def operator_terminates(simulation: Simulation, host: Host, chance: Random) -> None:
+    """SIGTERM to one of the processes of an agent."""
+    del simulation
+    if (agent := _agent(host, chance)) is not None:
+        agent.terminate(chance.choice(("link", "supervisor")))
+
+
 def _some_tasks(simulation: Simulation, chance: Random) -> list[TaskId]:
     tasks = simulation.tasks()
     return chance.sample(tasks, min(len(tasks), chance.choice((1, 3, 10))))
@@ -343,7 +350,7 @@ MASTER = (
 
 OPERATED = (
     operator_stops, operator_pauses, operator_cancels, operator_reruns, operator_changes_program,
-    master_disk_full,
+    operator_terminates, master_disk_full,
 )  # fmt: skip
 
 
@@ -353,7 +360,7 @@ def strike(simulation: Simulation, chance: Random) -> None:
     spared = simulation.plan.gentle and host is simulation.hosts[0]
     kinds = GENTLE + MASTER + (() if spared else HARD) + OPERATED * simulation.plan.operated
     fault = chance.choice(kinds)
-    if host.gone and fault not in MASTER + OPERATED:
+    if host.gone and (fault not in MASTER + OPERATED or fault is operator_terminates):
         return
     simulation.watch.note(fault.__name__.replace("_", " "))
     host.touch()

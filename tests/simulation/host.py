@@ -402,6 +402,14 @@ class Agent:
             self.timeline.after(PIPE_S, self._tell_link_closed, self._links)
         self._look_dead()
 
+    def terminate(self, process: str) -> None:
+        """Send one of the two a SIGTERM."""
+        if process == "link":
+            self.timeline.after(0, self.to_link, self._links, lambda one: one.on_terminate())
+        else:
+            life = self._supervisors
+            self.timeline.after(0, self._to_supervisor, life, lambda one: one.on_terminate())
+
     def kill_both(self) -> None:
         self._links += 1
         self._supervisors += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from corral.fleet.base import LaunchError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from random import Random
 
     from corral.fleet.base import AgentStart, Ending
@@ -246,16 +247,21 @@ class SimLauncher:
         self._host = host
         self._life = life
         self._chance = chance
-        self._failures = 0  # logins in a row that came to nothing
-        self._failed_s = 0.0  # when the last of them did, in seconds that the master was awake
+        self._failures = 0  # logins that came to nothing since one found a living agent
+        self._failed_s: float | None = None  # when the last did, if it was one, by seconds awake
 
     async def start(self, what: AgentStart, *, committed: Callable[[], None]) -> Channel:
-        await self._login()
-        committed()
-        agent = self._host.begin(what)
-        return await self._arrive(agent, collects=False)
+        with self._counted():
+            await self._login()
+            committed()
+            agent = self._host.begin(what)
+            return await self._arrive(agent, collects=False)
 
     async def attach(self, what: AgentStart) -> Channel | None:
+        with self._counted():
+            return await self._attach(what)
+
+    async def _attach(self, what: AgentStart) -> Channel | None:
         await self._login()
         agent = self._host.find(what.incarnation)
         if agent is None:
@@ -274,10 +280,25 @@ class SimLauncher:
         await self._login()
         agent = self._host.find(words["incarnation"])
         if agent is not None:
+            self._life.simulation.watch.struck(agent)
             agent.kill_both()
             self._host.kill_tagged(agent.incarnation)
         await self._answered()
         return {"unclean": []}
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Have the watch see how long it takes from one that came to nothing to the next."""
+        failed_s, self._failed_s = self._failed_s, None
+        if failed_s is not None:
+            pause_s = self._life.timeline.awake_s - failed_s
+            self._life.simulation.watch.paused(self._host, self._failures, pause_s)
+        try:
+            yield
+        except LaunchError:
+            self._failures += 1
+            self._failed_s = self._life.timeline.awake_s
+            raise
 
     async def _login(self) -> None:
         """Be let in.
@@ -285,19 +306,6 @@ class SimLauncher:
         Raises:
             LaunchError: The host cannot be reached, or does not let anybody in.
         """
-        awake_s = self._life.timeline.awake_s
-        if self._failures:
-            pause_s = awake_s - self._failed_s
-            self._life.simulation.watch.paused(self._host, self._failures, pause_s)
-        self._failures += 1
-        try:
-            await self._knock()
-        except LaunchError:
-            self._failed_s = self._life.timeline.awake_s
-            raise
-        self._failures = 0
-
-    async def _knock(self) -> None:
         name, way = self._host.name, self._host.way
         if way.refuses:
             await asyncio.sleep(REFUSED_S)
@@ -327,4 +335,5 @@ class SimLauncher:
             self._life, agent, collects=collects, keepalive=self._host.manner.keepalive
         )
         agent.meet(channel)
+        self._failures = 0
         return channel

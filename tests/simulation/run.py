@@ -41,7 +41,7 @@ LONGEST_S = 60_000.0  # virtual; a world that is not done by then hangs
 ALONE_S = 200.0  # without a master in the end: more than any agent waits for one
 MOST_PAGES = (1 << 32) - 2  # of a database in SQLite
 ASK_AGAIN_S = 5.0
-UNSYNCED = 0.3  # of what came in part, as the master's machine goes down
+UNSYNCED = 0.5  # of what came in part, as the master's machine goes down
 DEADLY_S = 5_000.0  # from then on masters live long enough for a hang to be seen
 CLEAN_S = 10_000.0  # to do what is left when all is mended, by hosts that have become few
 

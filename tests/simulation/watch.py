@@ -147,6 +147,15 @@ class Watch:
         if seconds > longest_s and self._is_calm(seconds):
             self.broken(f"{host.name}: {seconds:.0f} s between login {failures} and the next")
 
+    def struck(self, agent: Agent) -> None:
+        """An agent had to be ended by force; whoever is well ends when it is told to."""
+        host = agent.host
+        well = host.is_well and not host.way.flaky and self._is_calm(CALM_S)
+        well = well and self.loop.now - host.troubled_at > CALM_S
+        self.checks.count += 1
+        if well and not agent.dead:
+            self.broken(f"{agent.incarnation} did not end when it was told to")
+
     # ---------------------------------------------------------------- after each commit
 
     def replied(self, request: Exchange, reply: Reply) -> None:
