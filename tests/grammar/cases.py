@@ -153,10 +153,11 @@ def _options(words: list[str]) -> dict[str, list[str]]:
     given: dict[str, list[str]] = {option: [] for option in VALUED} | {"-r": ["1"]}
     left = iter(words)
     for word in left:
-        if word in FLAGS:
-            given[word] = []
+        name, joined, value = word.partition("=") if word.startswith("--") else (word, "", "")
+        if name in FLAGS:
+            given[name] = []
         else:
-            given[word].append(next(left))
+            given[name].append(value if joined else next(left))
     return given
 
 

@@ -19,7 +19,7 @@ def command(run: str, which: tuple[str, ...], *, yes: bool, as_json: bool) -> No
         "cancel",
         run,
         which,
-        said="{name}: {tasks} tasks cancelled",
+        said="{name}: {tasks} cancelled",
         yes=yes,
         as_json=as_json,
     )

@@ -50,4 +50,5 @@ def _tell(changed: Changed, said: str, *, as_json: bool) -> None:
     if as_json:
         output.print_json({"changed": changed})
     else:
-        output.talk(said.format(name=changed.name, tasks=changed.tasks, state=changed.state))
+        tasks = f"{changed.tasks} task{'' if changed.tasks == 1 else 's'}"
+        output.talk(said.format(name=changed.name, tasks=tasks))

@@ -41,7 +41,7 @@ def tell(
                 output.print_json({"run": run, "exit": code})
                 return code
             if not quiet:
-                _say(reader, run, code)
+                _say(reader, run)
             if streamed:
                 return code
             if run.tasks == 1 and run.state == "done":
@@ -55,7 +55,7 @@ def tell(
     return code
 
 
-def _say(reader: Reader, run: Run, code: int) -> None:
+def _say(reader: Reader, run: Run) -> None:
     counts = run.counts
     if run.state in ("open", "preparing"):
         talk(f"{run.name} goes on without this terminal: corral attach {run.name}")
@@ -84,7 +84,6 @@ def _say(reader: Reader, run: Run, code: int) -> None:
         if run.reason:
             talk(f"  halted: {plain(run.reason)}")
         talk(f"  go on: corral resume {run.name}")
-    del code
 
 
 def _digest(reader: Reader, run: Run) -> None:

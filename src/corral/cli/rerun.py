@@ -24,7 +24,7 @@ def command(run: str, which: tuple[str, ...], *, yes: bool, as_json: bool) -> No
         "rerun",
         run,
         which,
-        said="{name}: {tasks} tasks wait again; follow: corral resume {name}",
+        said="{name}: {tasks} to do again; follow: corral resume {name}",
         yes=yes,
         as_json=as_json,
     )

@@ -19,7 +19,7 @@ def command(run: str, which: tuple[str, ...], *, yes: bool, as_json: bool) -> No
         "retry",
         run,
         which,
-        said="{name}: {tasks} tasks wait again; follow: corral resume {name}",
+        said="{name}: {tasks} to do again; follow: corral resume {name}",
         yes=yes,
         as_json=as_json,
     )
