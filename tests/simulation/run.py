@@ -239,7 +239,7 @@ class Simulation:
     def _is_over(self) -> bool:
         if self.life is None or not self.life.over or self.operator_holds:
             return False
-        if self._cancelled():  # a master that stood still has cancelled them only now
+        if self._given_up():  # a master that stood still has cancelled them only now
             self._operator_retries()
             return False
         return True
@@ -314,19 +314,19 @@ class Simulation:
         self.heal_later(seconds, self.hosts[0], self._operator_retries)
 
     def _operator_retries(self) -> None:
-        """Ask until none is cancelled: a master may die over it."""
-        cancelled = self._cancelled()
-        if not cancelled:
+        """Ask until none is cancelled, or parked by bad luck: a master may die over it."""
+        given_up = self._given_up()
+        if not given_up:
             self._operator_resumes()
             return
         self.operator_holds = True
         self.start_master()
         assert self.life is not None
-        self.life.ask("retry", cancelled)
+        self.life.ask("retry", given_up)
         self.heal_later(ASK_AGAIN_S, self.hosts[0], self._operator_retries)
 
-    def _cancelled(self) -> list[TaskId]:
-        return self.tasks("cancelled")
+    def _given_up(self) -> list[TaskId]:
+        return self.tasks("cancelled", "parked")
 
     def tasks(self, *states: str) -> list[TaskId]:
         """List the tasks of the latest generation, those in some states or all."""

@@ -41,6 +41,7 @@ UNWANTED_S = 60.0  # so long what nobody wants may run: a beat, grace, and a kil
 PROBE_S, PROBE_LAST_S = 30.0, 3600.0  # first and longest time in quarantine until a probe
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # between logins that come to nothing, and half more
 BAD_COMMAND = 20  # failures alike, and no success
+KILLED_HOSTS = 3  # that died as they ran a task, and no other gets it
 MOST_TWINS = 2  # of a task that is late
 DIES = "its agent dies as soon as it is started"  # three times in a row: it is given up
 
@@ -224,6 +225,8 @@ class Watch:
                     self.checks.hold(legal or asked, f"task {name} went from {was} to {now}")
                     kept = extra == "0" or now == "done" or asked
                     self.checks.hold(kept, f"task {name} lost its result")
+                    if now == "parked":
+                        self._check_parked(int(name))
                     if now != "failed":
                         self.helpless.discard(int(name))
                 case "failed" if was == "0" and self._is_blamed_on_host(name):
@@ -256,6 +259,14 @@ class Watch:
                     pass
         if granted:
             self._check_depth(granted)
+
+    def _check_parked(self, task: int) -> None:
+        """A task is kept from all hosts only when several were given up while they ran it."""
+        hosts = self._connection.execute(
+            "select count(distinct host_id) from attempt where task_id = ? and outcome = 'lost'"
+            " and started is not null", (task,)
+        ).fetchone()[0]  # fmt: skip
+        self.checks.hold(hosts >= KILLED_HOSTS, f"task {task} was parked after {hosts} hosts died")
 
     def _is_forgotten(self, ticket: str, outcome: str) -> bool:
         """Say whether a result stops counting because an operator wants another."""
@@ -447,8 +458,8 @@ class Watch:
             "select r.state, count(*), count(distinct a.host_id) from run r"
             " join task t on t.generation = r.generation"
             " join attempt a on a.task_id = t.id and a.outcome = 'failed' where not r.trusted"
-            " and not exists (select 1 from attempt where outcome in ('accepted', 'superseded'))"
-            " and not exists (select 1 from event where kind in ('retried', 'rerun'))"
+            " and not exists (select 1 from attempt where exit = 0)"
+            " and not exists (select 1 from event where kind in ('retried', 'rerun', 'resumed'))"
             " group by a.kind order by 2 desc"
         ).fetchone()
         if row is not None:
