@@ -466,8 +466,21 @@ def test_silence_is_counted_from_the_last_request_and_not_while_one_is_in_hand()
     silence = Silence(2.0)
     silence.asked()
     assert [silence.tick(1.0) for _ in range(9)] == [0.0] * 9
-    silence.answered(2.0, after_s=9.0)  # held for long, then told to speak in two seconds
+    silence.answered(
+        2.0, after_s=9.0, newest=True
+    )  # held for long, then told to speak in two seconds
     assert silence.tick(1.0) == 3.0
+
+
+def test_a_request_that_was_overtaken_does_not_make_a_silence_longer() -> None:
+    """Bug (seed 1138): held for 17 s, it ended after a newer one was answered, and counted from its own start."""
+    silence = Silence(2.0)
+    silence.asked()
+    silence.asked()
+    silence.answered(2.0, after_s=0.1, newest=True)
+    silence.answered(20.0, after_s=17.0, newest=False)
+    assert silence.hold_s == 2.0
+    assert silence.tick(1.0) == 1.1
 
 
 def test_any_word_ends_a_silence() -> None:

@@ -172,8 +172,9 @@ class Exchanges:
             return reply or Reply(number=request.number)
         finally:
             held.wake_followers()
-            silence.answered(hold_s, after_s=self._clock.ticks() - began)
-            if self._held.get(incarnation) is held:
+            newest = self._held.get(incarnation) is held
+            silence.answered(hold_s, after_s=self._clock.ticks() - began, newest=newest)
+            if newest:
                 del self._held[incarnation]
 
     async def _look_again(self, held: Held, incarnation: Incarnation, seconds: float) -> bool:

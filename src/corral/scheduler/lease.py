@@ -57,9 +57,14 @@ class Silence:
         """Something else of it has come: a piece of a file."""
         self._silent_s = 0.0
 
-    def answered(self, hold_s: float, *, after_s: float) -> None:
-        """It was told to speak again ``hold_s`` after that request, which came ``after_s`` ago."""
+    def answered(self, hold_s: float, *, after_s: float, newest: bool) -> None:
+        """It was told to speak again ``hold_s`` after that request, which came ``after_s`` ago.
+
+        One that is not its ``newest`` was overtaken: it goes by what the newer one is told.
+        """
         self._in_hand -= 1
+        if not newest:
+            return
         self.hold_s = hold_s
         self._silent_s = min(after_s, hold_s)
 
