@@ -47,15 +47,16 @@ class Guard:
 
     def close(self) -> None:
         """See it gone; what it knows still dies."""
-        if self._process is not None:
-            os.close(self._pipe)
-            with around("guard.reap"):
-                try:
-                    self._process.wait(CLOSE_S)
-                except subprocess.TimeoutExpired:  # it was stopped
-                    self._process.kill()
-                    self._process.wait()
-        self._process = None
+        process, self._process = self._process, None
+        if process is None:
+            return
+        os.close(self._pipe)
+        with around("guard.reap"):
+            try:
+                process.wait(CLOSE_S)
+            except subprocess.TimeoutExpired:  # it was stopped
+                process.kill()
+                process.wait()
 
     def _start(self) -> None:
         theirs, self._pipe = os.pipe()
@@ -73,5 +74,7 @@ class Guard:
             os.close(theirs)
 
     def _tell(self, words: bytes) -> None:
+        if self._process is None:  # closed: a login that ends later was ended with it
+            return
         with suppress(BrokenPipeError, BlockingIOError):  # it was killed or stopped: so be it
             os.write(self._pipe, words)
