@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tests.simulation.master import Life
     from tests.simulation.plan import Plan
 
+NOTHING_LEFT = ("its agent died", "it did not start", "its run ended before it was reached")
 SAMPLE_S = 5.0
 SLACK_S = 3.0  # a tick of the master, and a beat that an older request was held before a newer came
 SUSPECT_S = 6.0  # three beats
@@ -387,7 +388,7 @@ class Watch:
         agent = self._agent(incarnation)
         if "nothing was heard" in why:
             self._check_silence(incarnation, LOST_AFTER_S, f"{ticket} was given up")
-        elif why in ("its agent died", "it did not start"):
+        elif why in NOTHING_LEFT:
             self.checks.hold(agent is None, f"{ticket} was given up though {incarnation} is there")
         else:
             self.checks.hold(why in OTHER_LOSSES, f"{ticket} was given up: {why}")

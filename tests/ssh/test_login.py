@@ -318,6 +318,19 @@ def test_settings_of_a_host_hold_for_its_tasks(remote: Corral, ward: Bed) -> Non
     assert ward["h1"].sh("ls /run/work") == ""
 
 
+def test_a_workdir_that_will_not_do_is_named_and_passed_over(remote: Corral) -> None:
+    """Bug: it was passed over without a word."""
+    remote.write("hosts.toml", '[hosts.h1]\nworkdir = "/proc"\n[hosts.h2]\nworkdir = "~"\n')
+    said = remote("run", "-w", "h[1-2]", "echo {1..2}").stderr
+    assert "h1: its workdir /proc cannot be used" in said
+    assert "h2: " not in said
+    checked = remote("hosts", "check", "-w", "h[1-2]").stdout
+    assert "h1: its workdir /proc cannot be used" in checked
+    assert "/var/tmp serves" in checked
+    one, two = remote.json("hosts", "check", "-w", "h[1-2]")["hosts"]
+    assert (bool(one["note"]), two["note"]) == (True, "")
+
+
 def test_a_failing_setup_is_named(remote: Corral) -> None:
     remote.write("hosts.toml", SETTINGS)
     check_named(remote, "h2", "its setup failed: ls: cannot access '/none/there'", "mend setup")

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
+import sqlite3
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corral.clock import SystemClock
+from corral.engine.parts import Parts
+from corral.errors import StoreError
+from corral.master.exchanges import Exchanges
+from corral.protocol import Exchange, Reply
 from corral.scheduler import stragglers
 from corral.scheduler.stragglers import Learned
+from corral.store.sqlite import SqliteTx
 from tests.support.world import Agent, World, ended
 
 
@@ -81,6 +89,40 @@ def test_a_late_task_gets_one_twin_on_an_idle_host() -> None:
     one.say(ended(twin))
     assert two.say().drop == (slow,)
     assert world.run().state == "done"
+
+
+def test_a_twin_that_could_not_be_stored_is_offered_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bug: the task counted as one that has its twin, though that was never handed out."""
+    world, one, _, slow = late_world()
+    exchanges = Exchanges(world.store, SystemClock())
+    exchanges.parts = world.parts
+    asked = Exchange(incarnation=one.name, number=one.number + 1, want=1)
+    change_each = SqliteTx.change_each
+
+    def fill_up(tx: SqliteTx, name: str, rows: Any) -> int:
+        if name == "attempt_new":
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        return change_each(tx, name, rows)
+
+    with monkeypatch.context() as full:
+        full.setattr(SqliteTx, "change_each", fill_up)
+        with pytest.raises(StoreError):
+            asyncio.run(exchanges.answer(asked))
+    assert world.parts.late() == [slow]
+    reply = asyncio.run(exchanges.answer(asked))
+    assert isinstance(reply, Reply)
+    assert [lease.attempt for lease in reply.leases] == [2]
+
+
+def test_the_next_master_knows_at_once_what_is_late() -> None:
+    """Bug: it knew nothing of how long tasks take before it had seen another one succeed."""
+    world, one, two, slow = late_world()
+    world.parts = Parts()
+    two.say()
+    assert world.parts.late() == [slow]
+    assert len(one.say().leases) == 1
 
 
 def test_no_twins_if_the_user_says_so() -> None:

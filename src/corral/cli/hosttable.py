@@ -48,8 +48,17 @@ def show(answers: Sequence[Answered[Checked]]) -> None:
                 for kind, group in sorted(alike.items(), key=lambda item: -len(item[1]))
             ],
         )  # fmt: skip
+    for names, text in together(
+        (answer.spec.name, note) for answer in answers if (note := _note(answer))
+    ):
+        tell(names, text)
     for names, text in failures(answers):
         tell(names, text)
+
+
+def _note(answer: Answered[Checked]) -> str:
+    """Say what is odd about a host though it works."""
+    return "" if answer.said is None else answer.spec.passed_over(answer.said.facts.folder)
 
 
 def tell(names: str, text: str) -> None:
@@ -91,7 +100,8 @@ def plainly(answer: Answered[Checked]) -> dict[str, Any]:
         return found | {"error": answer.error.message, "hint": answer.error.hint}
     assert answer.said is not None
     facts = answer.said.facts
-    return found | {"facts": facts, "clock_off_s": round(_off(answer, facts), 3)}
+    off_s = round(_off(answer, facts), 3)
+    return found | {"facts": facts, "clock_off_s": off_s, "note": _note(answer)}
 
 
 def traits(answer: Answered[Checked], facts: Facts) -> Traits:

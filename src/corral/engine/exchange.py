@@ -388,6 +388,8 @@ def _compare(
             (drop if is_done else kill).append(name)
         elif present:
             held += 1
+            if name in running:
+                parts.learned(tx, *run_of(name))  # what a new master adopts may be late
             if name in queued and (not is_open or name in recalled):
                 back.append(name)
         elif name in ended:

@@ -113,6 +113,10 @@ class Parts:
         if recalled is not None:
             recalled.intersection_update(request.queued)
 
+    def doubt(self) -> None:
+        """A transaction came to nothing: the twins that it noted here may not have been handed out."""
+        self.twinned.clear()
+
     def forget(self, incarnation: Incarnation) -> None:
         """Drop what an agent said that is gone."""
         for said in (self.running, self.queued, self.recalled, self.asking, self.kept):

@@ -13,6 +13,7 @@ import msgspec
 
 from corral.engine import exchange
 from corral.engine.parts import Parts
+from corral.errors import StoreError
 from corral.ids import Incarnation, RunId
 from corral.master.tails import Tails
 from corral.protocol import Exchange, Refusal, Reply
@@ -196,9 +197,13 @@ class Exchanges:
 
     async def _write(self, *call: object) -> Reply | Refusal | None:
         function, *args = call
-        answer: Reply | Refusal | None = await asyncio.wrap_future(
-            self._store.write(function, *args)  # type: ignore[arg-type]
-        )
+        try:
+            answer: Reply | Refusal | None = await asyncio.wrap_future(
+                self._store.write(function, *args)  # type: ignore[arg-type]
+            )
+        except StoreError:
+            self.parts.doubt()
+            raise
         return answer
 
     def _says_something(self, reply: Reply, incarnation: Incarnation) -> bool:

@@ -196,7 +196,7 @@ class HostKeeper:
         if agent is not None and agent.started:
             await self._write(upkeep.leave_agent, agent.incarnation, now=self._clock.now())
         elif agent is not None:
-            await self._forget(agent, "it did not start", "gone")
+            await self._forget(agent, "its run ended before it was reached", "gone")
 
     async def _is_made_to_end(self) -> bool:
         """Use force on an agent that does not end though the way to it is open; say whether it has."""
@@ -242,6 +242,8 @@ class HostKeeper:
         if channel.folder != agent.folder:
             agent.folder = channel.folder
             await self._write(upkeep.place_agent, agent.incarnation, channel.folder)
+            if note := self.spec.passed_over(channel.folder):
+                await self._write(upkeep.note_host, self.spec.name, note=note)
         self._failures = 0
         self._away = self._silent = False
         self._channel = channel

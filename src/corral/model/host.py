@@ -72,6 +72,19 @@ class HostSpec(Frozen, frozen=True, kw_only=True):
         """Say whether it is this machine, reached without ssh."""
         return self.host == LOCAL and self.user is None and self.port is None
 
+    def passed_over(self, folder: str) -> str:
+        """Say that an agent's folder is not in the `workdir` that was given; "" if it is."""
+        base = folder.rpartition("/corral-")[0]  # it is BASE/corral-UID/OWNER/INCARNATION
+        wanted = "" if self.workdir is None else self.workdir.rstrip("/")
+        if self.workdir is None or base == wanted:
+            return ""
+        if wanted.startswith("~") and base.endswith(wanted.partition("/")[2]):
+            return ""  # only there it is known whose home that is
+        return (
+            f"its workdir {self.workdir} cannot be used (is it there, writable, with 64 MiB free, on"
+            f" a local disk, able to run scripts?): {base} serves"
+        )
+
 
 LOCAL_SPEC = HostSpec(name=LOCAL, host=LOCAL)
 
