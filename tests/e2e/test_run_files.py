@@ -134,6 +134,32 @@ def test_init_from_a_run_writes_what_repeats_it(corral: Corral) -> None:
     assert "no run" in corral("init", "--from-run", "nosuch", code=2).stderr
 
 
+def test_what_repeats_a_run_has_its_patience_with_hosts_too(corral: Corral) -> None:
+    """Bug: these four were options alone, and the file that repeats the run did without."""
+    patience = (
+        "--no-twins", "--heartbeat", "off", "--lost-after", "5m", "--on-master-loss", "stop",
+    )  # fmt: skip
+    corral("run", "-q", "--name", "it", *patience, "echo x")
+    corral("init", "--from-run", "it")
+    text = (corral.folder / "it.toml").read_text()
+    for line in (
+        "twins = false",
+        'heartbeat = "off"',
+        'lost_after = "5m"',
+        'on_master_loss = "stop"',
+    ):
+        assert f"{line}\n" in text
+    corral("run", "-q", "--name", "again", "it.toml")
+    options = [corral.json("status", name)["run"]["options"] for name in ("it", "again")]
+    assert [
+        (one["twins"], one["silence_counts"], one["lost_after_s"], one["on_master_loss"])
+        for one in options
+    ] == [(False, False, 300.0, "stop")] * 2
+    corral.write("bad.toml", 'run = "echo"\nheartbeat = "of"\non_master_loss = "go"\ntwins = 1\n')
+    said = corral("check", "bad.toml", code=2).stderr
+    assert said.count("bad.toml:") == 3
+
+
 def test_the_page_names_every_key() -> None:
     from pathlib import Path
 

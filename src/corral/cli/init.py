@@ -56,6 +56,13 @@ reps = 2
 #disk_floor = "256M"
 # How often a failed task is given out again.
 #retries = 2
+# Never try a late task on a second host.
+#twins = false
+# How often hosts speak ("off": their silence is fine), and how long a silent one keeps its tasks.
+#heartbeat = "2s"
+#lost_after = "60s"
+# Without a master running tasks end as they would ("finish"), or are killed after 30 min ("stop").
+#on_master_loss = "stop"
 # Tasks at once on each host; else one a core.
 #slots = 4
 # What each task takes of its host while it runs; what no host has is said at once.

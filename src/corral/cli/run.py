@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -53,10 +53,6 @@ class Asked(Frozen, frozen=True, kw_only=True):
     file: RunFile
     name: str
     named: bool
-    on_master_loss: Literal["finish", "stop"]
-    twins: bool
-    heartbeat: str | None
-    lost_after: str | None
     add_env: dict[str, str]
     fresh: bool
 
@@ -319,6 +315,9 @@ def _asked(
             "out",
             "slots",
             "retries",
+            "heartbeat",
+            "lost_after",
+            "on_master_loss",
             "shell",
             "commands",
             "counts",
@@ -348,6 +347,7 @@ def _asked(
             "push": (*file.push, *given["push"]),  # type: ignore[misc]
             "outputs": (*file.outputs, *given["outputs"]),  # type: ignore[misc]
             "check": tuple(dict.fromkeys((*file.check, *given["checks"]))),  # type: ignore[misc]
+            "twins": file.twins and not given["no_twins"],
         },
     )
     _check_numbers(file)
@@ -360,10 +360,6 @@ def _asked(
         file=file,
         name=name,
         named=file.name is not None,
-        on_master_loss=given["on_master_loss"] or "finish",  # type: ignore[arg-type]
-        twins=not given["no_twins"],
-        heartbeat=given["heartbeat"],  # type: ignore[arg-type]
-        lost_after=given["lost_after"],  # type: ignore[arg-type]
         add_env=_environment(file.env),
         fresh=fresh,
     )
@@ -499,9 +495,9 @@ def to_submit(
             retries=file.retries,
             limits=limits.read(file),
             slots=file.slots,
-            on_master_loss=asked.on_master_loss,
-            twins=asked.twins,
-            **_patience(asked.heartbeat, asked.lost_after),
+            on_master_loss=file.on_master_loss,
+            twins=file.twins,
+            **_patience(file.heartbeat, file.lost_after),
             out=str(out),
             out_given=file.out is not None,
             collect=file.collect or "concat",

@@ -9,7 +9,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -69,6 +69,10 @@ class RunFile(Frozen, frozen=True, kw_only=True):
     mem: tuple[str, ...] = ()  # of a task; the next one when it had too little
     disk_floor: str | None = None
     retries: int | None = None
+    twins: bool = True  # False: a late task is never tried on a second host
+    heartbeat: str | None = None  # how often hosts speak; "off": their silence is fine
+    lost_after: str | None = None  # of silence, and a host's tasks go elsewhere
+    on_master_loss: Literal["finish", "stop"] = "finish"
     needs: dict[str, needs.Given] = msgspec.field(default_factory=dict)  # of each task, of its host
     slots: int | None = None
     shell: str = "/bin/sh"
@@ -206,7 +210,10 @@ def _file(found: Mapping[str, Any]) -> RunFile:
                 values[key] = (value,) if isinstance(value, str) else tuple(value)
             case "sweep":
                 values[key] = {name: _axis(axis) for name, axis in value.items()}
-            case "timeout" | "run_timeout" | "halt" | "output_cap" | "disk_floor":
+            case (
+                "timeout" | "run_timeout" | "halt" | "output_cap" | "disk_floor"
+                | "heartbeat" | "lost_after"
+            ):  # fmt: skip
                 values[key] = str(value)
             case "mem":
                 values[key] = tuple(str(item) for item in _several(value))
@@ -314,6 +321,10 @@ def _reads(read: Callable[[str], object]) -> Callable[[object], bool]:
     return fits
 
 
+def _heartbeat(value: object) -> bool:
+    return value == "off" or _reads(seconds)(value)
+
+
 def _memory(value: object) -> bool:
     items = _several(value)
     if not items or not all(_reads(size)(item) for item in items):
@@ -351,6 +362,10 @@ _KEYS: dict[str, tuple[Callable[[object], bool], str]] = {
     "mem": (_memory, 'a size such as "2G", or some, each above the one before'),
     "disk_floor": (_reads(size), 'a size such as "256M"'),
     "retries": (_count, "a whole number from 0"),
+    "twins": (_flag, "true or false"),
+    "heartbeat": (_heartbeat, 'a time such as "2s", or "off"'),
+    "lost_after": (_reads(seconds), 'a time such as 60 or "5m"'),
+    "on_master_loss": (lambda value: value in ("finish", "stop"), '"finish" or "stop"'),
     "slots": (_positive, "a whole number from 1"),
     "platform": (lambda value: isinstance(value, dict), 'tables: [platform."linux-aarch64"]'),
     "needs": (lambda value: isinstance(value, dict), "a table: { cpus = 2 }"),
