@@ -643,6 +643,7 @@ class Link:
             self.courier.on_closed(self.clock.now(), BACKOFF_LAST_S)
             return
         self.backoff_s = BACKOFF_LAST_S  # the master is there and cannot: no hurry
+        self.alone_at = self.clock.now()
         self._lose(lane)
 
     def _hear(self):
@@ -3020,9 +3021,15 @@ def _places_of(pid):
     home = b"/proc/%d/" % pid
     try:
         links = [home + b"cwd"] + [home + b"fd/" + fd for fd in os.listdir(home + b"fd")]
-        return [os.readlink(link) for link in links]
-    except OSError:  # it is gone, or changing
+    except OSError:  # it is gone
         return []
+    places = []
+    for link in links:
+        try:
+            places.append(os.readlink(link))
+        except OSError:  # closed meanwhile
+            pass
+    return places
 
 
 def is_own(pid):

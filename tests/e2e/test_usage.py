@@ -367,3 +367,28 @@ def test_a_secret_that_was_cut_off_is_no_key(corral: Corral, left: str) -> None:
     secret.write_text(whole)
     assert f"{secret}: " in said
     assert "\n  try: put it back" in said
+
+
+def test_a_run_goes_on_when_nobody_hears_what_is_said(corral: Corral) -> None:
+    """Bug: a reader of stderr that was gone ended the command at once, with 0 or 1 by chance."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as gone:
+        done = subprocess.run(
+            corral._words(("run", "echo {1..3}")),
+            cwd=corral.folder, env=corral.environment,
+            stdout=subprocess.PIPE, stderr=gone, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "results/echo\n")
+    assert corral.output("echo") == "1\n2\n3\n"
+
+
+def test_a_shell_gets_the_script_that_completes_words(corral: Corral) -> None:
+    corral.environment["_CORRAL_COMPLETE"] = "bash_source"
+    assert corral().stdout.startswith("_corral_completion() {")
+    corral.environment |= {
+        "_CORRAL_COMPLETE": "bash_complete",
+        "COMP_WORDS": "corral att",
+        "COMP_CWORD": "1",
+    }
+    assert corral().stdout.split() == ["plain,attach", "plain,attempts"]

@@ -17,6 +17,7 @@ from corral import __version__, columns
 from corral.cli import streams
 from corral.errors import CorralError, UsageError
 
+COMPLETE = "_CORRAL_COMPLETE"  # set by a shell that completes words
 VERBS = {
     "init": "Write a run file to begin with, or one that repeats a run.",
     "check": "Say what a run file means, or all that is wrong with it.",
@@ -106,14 +107,17 @@ def main() -> None:
     try:
         _heed_interrupts()
         _check_words(words)
-        with cli.make_context("corral", words.copy()) as context:
-            code = cli.invoke(context)
+        if (asked := os.environ.get(COMPLETE)) is not None:
+            code = _complete(asked)
+        else:
+            with cli.make_context("corral", words.copy()) as context:
+                code = cli.invoke(context)
     except click.exceptions.Exit as ended:
         code = ended.exit_code
     except click.Abort:
         code = 130
     except click.exceptions.NoArgsIsHelpError as error:
-        print(error.format_message(), file=sys.stderr)
+        streams.say(error.format_message())
         code = UsageError.exit_code
     except click.ClickException as error:
         code = _show(_as_usage(error, words))
@@ -128,8 +132,15 @@ def main() -> None:
         code = _show(CorralError(f"{place}{error.strerror or error}", hint=hint))
     except KeyboardInterrupt:
         code = 130
-    _flush()
+    streams.flush()
     os._exit(code if isinstance(code, int) else 0)  # all is closed: spare Python's long farewell
+
+
+def _complete(asked: str) -> int:
+    """Answer a shell that completes words, or wants the script that does."""
+    from click.shell_completion import shell_complete
+
+    return shell_complete(cli, {}, "corral", COMPLETE, asked)
 
 
 def _heed_interrupts() -> None:
@@ -179,7 +190,7 @@ def _show(error: CorralError) -> int:
         lines += _caret(error.text, error.column)
     if error.hint:
         lines.append(f"  try: {error.hint}")
-    print("\n".join(lines), file=sys.stderr)
+    streams.say("\n".join(lines))
     return error.exit_code
 
 
@@ -194,11 +205,3 @@ def _caret(text: str, column: int) -> list[str]:
     shown = ("…" if first else "") + line[first : first + 76]
     blank = columns.blank(shown[: place - first + bool(first)])
     return [f"  {shown}", f"  {blank}^ column {column}"]
-
-
-def _flush() -> None:
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except BrokenPipeError:
-        streams.stop_printing()

@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from corral import columns
+from corral.cli import streams
 from corral.client import Client
 from corral.engine import queries
 from corral.errors import NotFoundError, UsageError
@@ -79,7 +80,7 @@ def print_table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
 
 def talk(text: str = "") -> None:
     """Say something to the person; never data."""
-    click.echo(plain(text), err=True)
+    streams.say(plain(text))
 
 
 def plain(text: str) -> str:

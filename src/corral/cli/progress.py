@@ -9,6 +9,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from corral.cli import streams
 from corral.units import show_seconds
 
 if TYPE_CHECKING:
@@ -54,18 +55,16 @@ class Progress:
             self._gap = min(LONGEST_S, self._gap * 2)
             self._next_line = now + self._gap
             words = plain_line(run, self._rate(), hosts=hosts, note=note)
-            print(words, file=sys.stderr, flush=True)
+            streams.say(words)
 
     def clear(self) -> None:
         """Take the moving line away, before something else is printed."""
         if self._drawn:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+            streams.say("\r\x1b[K", end="")
             self._drawn = False
 
     def _draw(self, text: str) -> None:
-        sys.stderr.write(f"\r{text}\x1b[K")
-        sys.stderr.flush()
+        streams.say(f"\r{text}\x1b[K", end="")
         self._drawn = True
 
     def _rate(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from io import TextIOWrapper
+from typing import TextIO
 
 
 def prepare() -> None:
@@ -15,6 +16,7 @@ def prepare() -> None:
     """
     null = os.open(os.devnull, os.O_RDWR)
     while null <= 2:
+        os.set_inheritable(null, True)  # a program started here must not find it free either
         null = os.dup(null)
     os.close(null)
     sys.stdin = sys.stdin or open(0)  # noqa: SIM115  (for as long as we live)
@@ -25,6 +27,30 @@ def prepare() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def say(text: str, *, end: str = "\n") -> None:
+    """Write to the person, on stderr; that nobody listens any more keeps no work from being done."""
+    try:
+        sys.stderr.write(text + end)
+        sys.stderr.flush()
+    except BrokenPipeError:
+        _silence(sys.stderr)
+
+
 def stop_printing() -> None:
     """Send what is still printed nowhere: its reader is gone (``| head``), which is no error."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _silence(sys.stdout)
+
+
+def flush() -> None:
+    """Have all that was printed out, as far as somebody reads it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)

@@ -13,7 +13,6 @@ import msgspec
 
 from corral.engine import exchange
 from corral.engine.parts import Parts
-from corral.errors import StoreError
 from corral.ids import Incarnation, RunId
 from corral.master.tails import Tails
 from corral.protocol import Exchange, Refusal, Reply
@@ -201,7 +200,7 @@ class Exchanges:
             answer: Reply | Refusal | None = await asyncio.wrap_future(
                 self._store.write(function, *args)  # type: ignore[arg-type]
             )
-        except StoreError:
+        except Exception:
             self.parts.doubt()
             raise
         return answer

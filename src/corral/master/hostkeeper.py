@@ -234,21 +234,17 @@ class HostKeeper:
         agent = self._agent or await self._begin()
         cut_off = self._was_cut_off(agent)  # a login may take longer than the agent had to live
         channel = await self._reach(agent)
-        if cut_off and (channel is None or channel.collects):
-            await self._write(upkeep.note_host, self.spec.name, note=ENDS_WITH_LOGIN)
         if channel is None:
+            if cut_off:
+                await self._write(upkeep.note_host, self.spec.name, note=ENDS_WITH_LOGIN)
             await self._bury(agent, "its agent died")
             return
-        if channel.folder != agent.folder:
-            agent.folder = channel.folder
-            await self._write(upkeep.place_agent, agent.incarnation, channel.folder)
-            if note := self.spec.passed_over(channel.folder):
-                await self._write(upkeep.note_host, self.spec.name, note=note)
         self._failures = 0
         self._away = self._silent = False
         self._channel = channel
         ending: Ending = "broken"
         try:
+            await self._write_down(agent, channel, cut_off=cut_off)
             ending = await self._stay(channel)
         finally:
             self._channel = None
@@ -257,6 +253,17 @@ class HostKeeper:
             agent.cut_off = self._clock.ticks()
         elif ending == "gone" and self._exchanges.said_bye(agent.incarnation):
             await self._bury(agent, "")
+
+    async def _write_down(self, agent: Kept, channel: Channel, *, cut_off: bool) -> None:
+        """Have on record where an agent is, and what is odd about its host."""
+        if cut_off and channel.collects:
+            await self._write(upkeep.note_host, self.spec.name, note=ENDS_WITH_LOGIN)
+        if channel.folder == agent.folder:
+            return
+        await self._write(upkeep.place_agent, agent.incarnation, channel.folder)
+        if note := self.spec.passed_over(channel.folder):
+            await self._write(upkeep.note_host, self.spec.name, note=note)
+        agent.folder = channel.folder
 
     def _was_cut_off(self, agent: Kept) -> bool:
         """Say whether an agent that is dead died with its connection; a reboot would refuse logins.

@@ -257,6 +257,7 @@ class Master:
         if "judge" in topics:
             self._judges.wake()
         if "full" in topics:
+            self.exchanges.parts.doubt()  # what was undone to make room has been done once more
             self._limits.wake()
         if "host" in topics:
             self._host_changes += 1

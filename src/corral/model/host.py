@@ -74,7 +74,9 @@ class HostSpec(Frozen, frozen=True, kw_only=True):
 
     def passed_over(self, folder: str) -> str:
         """Say that an agent's folder is not in the `workdir` that was given; "" if it is."""
-        base = folder.rpartition("/corral-")[0]  # it is BASE/corral-UID/OWNER/INCARNATION
+        base = folder.rpartition("/corral-")[0].rstrip(
+            "/"
+        )  # it is BASE/corral-UID/OWNER/INCARNATION
         wanted = "" if self.workdir is None else self.workdir.rstrip("/")
         if self.workdir is None or base == wanted:
             return ""

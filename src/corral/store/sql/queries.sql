@@ -459,7 +459,8 @@ select count(*) from attempt where task_id = ?1 and id != ?2
 -- Ask for the end of what runs of a run, or may still run on a host that was given up.
 update attempt set kill = 1 where (state in ('leased', 'running') or outcome = 'lost')
     and task_id in (select id from task
-                    where run_id = ?1 and state in ('waiting', 'active', 'failed', 'parked'))
+                    where run_id = ?1 and attempts > 0
+                        and state in ('waiting', 'active', 'failed', 'parked'))
 
 -- attempts_to_judge --
 -- Reported attempts after ?1 that a check must see, unless it could not say three times.
