@@ -311,7 +311,7 @@ class _Follower:
             if queries.source(reader, ended.id) == submission.source:
                 return
             every = queries.tasks(reader, ended, everything=True)
-            left = any(task.position is None and task.state == "waiting" for task in every)
+            left = any(task.position is None and task.state == "skipped" for task in every)
         if left:
             talk(
                 f"{ended.name}: another command has taken its place, which names "

@@ -30,8 +30,7 @@ def prepare() -> None:
 def say(text: str, *, end: str = "\n") -> None:
     """Write to the person, on stderr; that nobody listens any more keeps no work from being done."""
     try:
-        sys.stderr.write(text + end)
-        sys.stderr.flush()
+        print(text, end=end, file=sys.stderr, flush=True)
     except BrokenPipeError:
         _silence(sys.stderr)
 
