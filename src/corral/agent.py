@@ -643,7 +643,6 @@ class Link:
             self.courier.on_closed(self.clock.now(), BACKOFF_LAST_S)
             return
         self.backoff_s = BACKOFF_LAST_S  # the master is there and cannot: no hurry
-        self.alone_at = self.clock.now()
         self._lose(lane)
 
     def _hear(self):

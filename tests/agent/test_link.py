@@ -131,16 +131,6 @@ def test_one_whose_words_are_taken_waits(world: World) -> None:
         assert not world.link.over
 
 
-def test_one_whose_master_answers_that_it_cannot_waits(world: World) -> None:
-    """Its disk may be full."""
-    until = world.clock.time + 3 * agent.UNHEARD_S
-    while world.clock.time < until:
-        if world.last.lane in world.link.asked:
-            world.answer(world.last, 503)
-        world.tick(0.1)
-    assert not world.link.over
-
-
 @pytest.mark.parametrize("known", ["heard", "a second link"])
 def test_one_that_may_have_something_to_tell_waits_a_minute(known: str) -> None:
     disk = fakes.Disk()
