@@ -76,7 +76,6 @@ OOM_S = 5.0  # a kernel that ran out of memory so long ago may have killed what 
 TELL_S = 0.02  # at most one message of ends in this time from supervisor to link
 TELL_MANY = 64  # ... unless so many ends are pending
 NO_MASTER_S = 15.0  # without an answer: nothing new starts
-UNHEARD_S = 5.0  # without any answer ever, nor anybody where it dials: a new login takes a second
 BYE_S = 15.0  # all is answered and the master gone: the farewell need not be heard
 LEAVE_S = 2.0  # what a SIGTERM leaves the link to report in
 UNCLEAN_S = 10.0  # what cannot be killed in this time is named and left
@@ -343,10 +342,6 @@ class Link:
         self.backoff_s = BACKOFF_FIRST_S
         self.hold_s = 2.0
         self.lost_at = clock.now()  # since when no master answers; None while one does
-        self.alone_at = clock.now()  # since when nobody takes what is said, as long as ...
-        self.heard = (
-            self.number > GENERATION
-        )  # ... no answer came; of a link before us we don't know
         self.held = False  # the supervisor starts nothing, for want of a master
         self.short = ""  # why the supervisor starts nothing, for want of room; the master is told
 
@@ -613,8 +608,6 @@ class Link:
             self.courier.on_closed(now)
             return
         sent = self.flights.pop(lane)
-        if now - sent.at >= BACKOFF_LAST_S:  # somebody had taken it
-            self.alone_at = now
         if sent is self.newest:  # an older one is not repeated: its reply would not count
             sent.state = "broken"
             self.retry_at = now + self.backoff_s
@@ -647,7 +640,6 @@ class Link:
 
     def _hear(self):
         self.lost_at = None
-        self.heard = True
         self.backoff_s = BACKOFF_FIRST_S
         if self.held:
             self.held = False
@@ -658,28 +650,17 @@ class Link:
         if self.lost_at is None or self.stop:
             return self._watch_stopped(now)
         hold_at = self.lost_at + NO_MASTER_S
-        end_at = self._end_at()
+        end_at = self.lost_at + self.config.linger_s
         if now >= hold_at and not self.held:
             self.held = True
             self._tell({"hold": True})
         forsake_at = self._forsake(now)
-        if end_at is not None and now >= end_at:
+        if now >= end_at and not self.running and self.mend_at is None:
             self.abandoned = True
             self._halt("drain")
             return now
+        end_at = None if self.running else end_at
         return earliest(None if self.held else hold_at, end_at, forsake_at)
-
-    def _end_at(self):
-        """Say when nobody is waited for any more; None while something runs, or is being mended.
-
-        A master or relay that died as it started us may have told nobody: who comes next had looked
-        before there was anything. We have nothing to keep then.
-        """
-        if self.running or self.mend_at is not None:
-            return None
-        if self.heard or self.flights:
-            return self.lost_at + self.config.linger_s
-        return self.alone_at + min(UNHEARD_S, self.config.linger_s)
 
     def _forsake(self, now):
         """End the tasks of runs that would rather lose work than go on without a master."""

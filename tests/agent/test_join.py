@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.agent.conftest import Bed, lease
-from tests.agent.support import AGENT, agent, alive, wait_until
+from tests.agent.support import AGENT, alive, wait_until
 from tests.support.hosts.processes import is_stopped
 
 if TYPE_CHECKING:
@@ -105,16 +105,6 @@ def test_the_login_lasts_until_its_agent_is_gone(bed: Bed, login: Callable[[], J
     os.kill(bed.link, signal.SIGCONT)
     one.process.wait(GONE_S)
     assert not bed.living()
-
-
-def test_an_agent_ends_soon_whose_relay_was_killed_before_a_word(
-    bed: Bed, login: Callable[[], Joined]
-) -> None:
-    """Bug: it waited a minute for a master that may never have known of it."""
-    one = login()
-    one.wait_up()
-    one.process.kill()
-    bed.see_end(agent.UNHEARD_S + GONE_S)
 
 
 def is_told_to_end(pid: int) -> bool:

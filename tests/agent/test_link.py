@@ -106,45 +106,6 @@ def test_first_exchange_says_facts_and_want(world: World) -> None:
     assert "facts" not in world.last.said
 
 
-def break_at_once(world: World, seconds: float) -> None:
-    """Have nobody take what is said for so long."""
-    until = world.clock.time + seconds
-    while not world.link.over and world.clock.time < until:
-        for lane in list(world.link.asked):
-            world.link.on_closed(lane)
-        world.tick(0.1)
-
-
-def test_an_agent_that_never_had_a_word_does_not_wait_long_for_nobody(world: World) -> None:
-    """Bug: its starter was killed before anybody knew of it, and it stayed for a minute."""
-    break_at_once(world, agent.UNHEARD_S - 0.2)
-    assert not world.link.over
-    break_at_once(world, 1.0)
-    assert world.link.over == "remove"
-
-
-def test_one_whose_words_are_taken_waits(world: World) -> None:
-    """Its master is there, though stopped or slow."""
-    for _ in range(4):
-        world.tick(3.0)
-        break_at_once(world, agent.UNHEARD_S - 2.0)
-        assert not world.link.over
-
-
-@pytest.mark.parametrize("known", ["heard", "a second link"])
-def test_one_that_may_have_something_to_tell_waits_a_minute(known: str) -> None:
-    disk = fakes.Disk()
-    disk.generation = int(known == "a second link")
-    world = World(disk=disk)
-    if known == "heard":
-        world.answer(world.last, hold_s=2.0)
-        world.tick(2.0)
-    break_at_once(world, world.link.config.linger_s - 2.0)
-    assert not world.link.over
-    break_at_once(world, 3.0)
-    assert world.link.over == "remove"
-
-
 def test_facts_are_repeated_until_an_answer_counts(world: World) -> None:
     world.tick(agent.SLOW_S)
     world.hear(ended=[ended(1)])
