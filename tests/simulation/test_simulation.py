@@ -49,7 +49,7 @@ FINDING = {  # a seed that shows each planted bug: `make planted` searches them
     "hand out a done task again": 2,
     "the agent ignores kill": 11,
     "the supervisor never kills": 31,
-    "quarantine the last host": 19,
+    "quarantine the last host": 293,
     "a late report leaves its task waiting": 107,
     "strike out what is not answered": 4,
     "ask no host to give back": 11,
