@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+from collections import Counter
+from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import Future
     from contextlib import AbstractContextManager
-    from random import Random
 
     from corral.fleet.base import Launcher
     from corral.ids import TaskId
@@ -170,7 +171,7 @@ class SimFarm(Farm):
 
     def _launcher(self, spec: HostSpec) -> Launcher:
         host = self._life.simulation.host(spec.name)
-        return SimLauncher(host, self._life, self._life.chance)
+        return SimLauncher(host, self._life, self._life.chance, self._life.words)
 
 
 class Folder:
@@ -187,6 +188,7 @@ class Life:
         self.simulation = simulation
         self.world = simulation.world
         self.chance = chance
+        self.words = Random(f"{simulation.seed}/words")
         self.timeline = Timeline(simulation.loop)
         self.loop = VirtualLoop(self.timeline, thread_s=self._thread_s)  # type: ignore[abstract]  # what the master uses is there
         self._born_s = self.timeline.awake_s
@@ -200,6 +202,7 @@ class Life:
         self.surplus: set[str] = set()
         self._heard: dict[str, tuple[float, int]] = {}  # awake seconds and freezes at its last word
         self._before: dict[str, tuple[float, float]] = {}  # when a silence ended, how long it was
+        self._in_hand: Counter[str] = Counter()  # exchanges of each that are not answered yet
         self._changed = self._in_loop(asyncio.Event)
         self.exchanges: Exchanges = self._in_loop(lambda: Exchanges(self.store, self))
         terms = self.exchanges.parts.terms
@@ -364,7 +367,8 @@ class Life:
         """Take a request off the wire."""
         if self._may_die("before a request"):
             return
-        self._note_word(headers["corral-agent"])
+        incarnation = headers["corral-agent"]
+        self._note_word(incarnation)
         place, _, query = path.partition("?")
         scope = {
             "method": method, "path": place, "query_string": query.encode(),
@@ -387,7 +391,10 @@ class Life:
             reply(said[0]["status"], sealed, said[1]["body"])
             self._may_die("after an answer")
 
-        self._spawn(self._channel(scope, receive, send))
+        task = self._spawn(self._channel(scope, receive, send))
+        if path.endswith("/exchange"):
+            self._in_hand[incarnation] += 1
+            task.add_done_callback(lambda _: self._in_hand.subtract({incarnation: 1}))
 
     def _note_word(self, incarnation: str) -> None:
         self._before[incarnation] = (self.timeline.awake_s, self.silent_s(incarnation))
@@ -403,7 +410,12 @@ class Life:
         return max(now_s, before_s) if self.timeline.awake_s - ended_s < DECIDE_S else now_s
 
     def _since_word_s(self, incarnation: str) -> float:
-        """Count from its last word; a freeze is worth two beats, whatever the agent was told."""
+        """Count from its last word; a freeze is worth two beats, whatever the agent was told.
+
+        Who is not answered yet is not silent.
+        """
+        if self._in_hand[incarnation]:
+            return 0.0
         awake_s, freezes = self._heard.get(incarnation, (self._born_s, 0))
         beat_s = 2 * self.exchanges.parts.terms.beat(holds_tickets=False)
         return self.timeline.awake_s - awake_s + beat_s * (self.timeline.freezes - freezes)

@@ -26,6 +26,8 @@ UP, DOWN = "up", "down"  # from the host to the master, and back
 KEEPALIVE_S = (15.0, 20.0)  # ssh gives a silent connection up
 CONNECT_S = 10.0  # ... and a login that nobody answers
 REFUSED_S = 0.1
+WORDS_FIRST = 0.5  # of the logins are said to be there after their agent has spoken …
+WORDS_S = (0.01, 0.3)  # … so much
 
 
 class Way:
@@ -243,10 +245,11 @@ class Channel:
 class SimLauncher:
     """See `corral.fleet.base.Launcher`: logins to one virtual host."""
 
-    def __init__(self, host: Host, life: Life, chance: Random) -> None:
+    def __init__(self, host: Host, life: Life, chance: Random, words: Random) -> None:
         self._host = host
         self._life = life
         self._chance = chance
+        self._words = words
         self._failures = 0  # logins that came to nothing since one found a living agent
         self._failed_s: float | None = None  # when the last did, if it was one, by seconds awake
 
@@ -335,5 +338,16 @@ class SimLauncher:
             self._life, agent, collects=collects, keepalive=self._host.manner.keepalive
         )
         agent.meet(channel)
+        await self._read_on(channel)
         self._failures = 0
         return channel
+
+    async def _read_on(self, channel: Channel) -> None:
+        """A busy master is told that the agent is there when it has heard its first words already."""
+        if self._words.random() >= WORDS_FIRST:
+            return
+        try:
+            await asyncio.sleep(self._words.uniform(*WORDS_S))
+        except BaseException:  # it is not wanted any more
+            channel.leave()
+            raise

@@ -16,6 +16,7 @@ from corral import agent
 from corral.engine import exchange, judge, recall, upkeep
 from corral.fleet.base import LaunchError
 from corral.master import farm
+from corral.master.exchanges import Exchanges
 from corral.master.farm import Farm
 from corral.master.hostkeeper import HostKeeper
 from corral.master.master import Master
@@ -529,6 +530,16 @@ def _count_all_epochs(_: Any) -> Any:
     return property(planted)
 
 
+def _expect_anew(_: Any) -> Any:
+    """What an agent has said before it is expected does not count."""
+
+    def planted(self: Any, incarnation: Any, *, lends: bool) -> None:
+        del lends  # what is lent is no matter of silence
+        self._silences[incarnation] = self._new_silence()
+
+    return planted
+
+
 BUGS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "accept twice": (judge, "accept", _accept_twice),
     "grant twice for one request": (exchange, "exchange", _grant_twice),
@@ -550,6 +561,7 @@ BUGS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "a dead agent's work is forgotten": (upkeep, "lose_all", lambda _: lambda *__, **___: None),
     "say that an end is on disk when it is not": (agent.Link, "_take_ends", _note_nothing),
     "start what a dead supervisor had started": (agent.Link, "on_port_closed", _start_again),
+    "miss what was said before a login": (Exchanges, "expect", _expect_anew),
     "never give up a lost host": (lease.Terms, "standing", _never_lost),
     "resume without the agents that run": (Farm, "adopt", lambda _: lambda *__: None),
     "forget what was not answered": (agent.Link, "_obey", _forget_unsaid),

@@ -13,12 +13,15 @@ from corral.ids import Incarnation
 from corral.master.exchanges import Exchanges
 from corral.master.farm import PROBE_AFTER_S, Farm
 from corral.model.host import HostSpec
+from corral.protocol import Exchange, Reply
 from corral.scheduler.lease import LOST_AFTER_S
 from corral.store.folder import StateFolder
 from tests.support.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from corral.protocol import Refusal
 
 
 def nobody(*_: object) -> Any:
@@ -67,6 +70,34 @@ def test_a_host_that_fell_silent_in_quarantine_is_lost_when_it_is_probed(tmp_pat
         return [*states, state_of(world)]
 
     assert asyncio.run(story())[-3:] == ["quarantined", "probation", "lost"]
+
+
+def test_an_agent_that_speaks_before_its_login_has_said_so_is_not_silent(tmp_path: Path) -> None:
+    """Bug: of 64 hosts that came at once half were suspect after 6 s, and their agents ended."""
+
+    async def story() -> tuple[str, Reply | Refusal]:
+        world = World()
+        agent = world.agent("a1", host="idle")
+        farm = farm_of(world, tmp_path)
+        exchanges = farm._exchanges
+        request = Exchange(incarnation=agent.name, number=agent.number + 1, want=1)
+        held = asyncio.create_task(exchanges.answer(request), name="held")
+        async with asyncio.timeout(10):
+            while not exchanges._told:  # noqa: ASYNC110  (nothing tells that it has nothing to say)
+                await asyncio.sleep(0)
+        exchanges.expect(Incarnation(agent.name), lends=False)
+        for _ in range(int(LOST_AFTER_S)):
+            await farm._judge_silence(1.0)
+        assert not held.done()
+        exchanges.close()
+        answered = await held
+        standings = [exchanges.tick(1.0) for _ in range(60)]
+        assert standings[0] == [] != standings[-1]  # let go, it says nothing for three idle beats
+        return state_of(world), answered
+
+    state, answered = asyncio.run(story())
+    assert isinstance(answered, Reply)
+    assert state == "up"
 
 
 def state_of(world: World) -> str:

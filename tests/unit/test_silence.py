@@ -494,3 +494,12 @@ def test_a_master_that_stood_still_blames_nobody() -> None:
     silence = Silence(2.0)
     assert silence.tick(3600.0) == 4.0  # an hour asleep is worth two beats
     assert Terms().standing(silent_s=silence.tick(0.5), hold_s=2.0) == "well"
+
+
+def test_a_master_that_stood_still_with_a_request_in_hand_blames_nobody() -> None:
+    """Bug (seed 3): its answer counted for a beat, and the tick after it for two more."""
+    silence = Silence(2.0)
+    silence.asked()
+    silence.answered(2.0, after_s=70.0, newest=True)
+    assert silence.tick(70.0) == 4.0
+    assert silence.tick(1.0) == 5.0

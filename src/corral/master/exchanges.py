@@ -51,8 +51,12 @@ class Exchanges:
         self._closed = False
 
     def expect(self, incarnation: Incarnation, *, lends: bool) -> None:
-        """An agent will speak, or its silence counts; ``lends``: it is of this machine."""
-        self._silences[incarnation] = Silence(self.parts.terms.beat(holds_tickets=True))
+        """An agent will speak, or its silence counts; ``lends``: it is of this machine.
+
+        It may have spoken before its login has said that it is there.
+        """
+        held = self._held.get(incarnation)
+        self._silences[incarnation] = self._new_silence() if held is None else held.silence
         if lends:
             self._here.add(incarnation)
 
@@ -93,7 +97,7 @@ class Exchanges:
         """Say whether an agent that was told to end says nothing: it would speak at the busy beat."""
         silence = self._silences.get(incarnation)
         beat_s = self.parts.terms.beat(holds_tickets=True)
-        return silence is None or silence.tick(0.0) >= MISSED * beat_s
+        return silence is None or silence.silent_s >= MISSED * beat_s
 
     def lend_environment(self, run: RunId, environment: bytes) -> None:
         """Have a run's tasks on this machine start from the environment of who asked for them.
@@ -138,9 +142,11 @@ class Exchanges:
         older = self._held.get(incarnation)
         if older is not None and older.number < request.number:
             older.event.set()
-        silence = self._silences.get(incarnation) or Silence(0.0)
+        silence = self._silences.get(incarnation)
+        if silence is None:
+            silence = self._new_silence() if older is None else older.silence
         silence.asked()
-        held = Held(request.number)
+        held = Held(request.number, silence)
         hold_s = self.parts.terms.beat(holds_tickets=True)
         if older is None or older.number <= request.number:
             self._held[incarnation] = held
@@ -176,6 +182,9 @@ class Exchanges:
             silence.answered(hold_s, after_s=self._clock.ticks() - began, newest=newest)
             if newest:
                 del self._held[incarnation]
+
+    def _new_silence(self) -> Silence:
+        return Silence(self.parts.terms.beat(holds_tickets=True))
 
     async def _look_again(self, held: Held, incarnation: Incarnation, seconds: float) -> bool:
         """Wait for a reason to look again at one that is held; False when its time is over."""
@@ -238,8 +247,9 @@ class Exchanges:
 class Held:
     """One exchange that waits."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, silence: Silence) -> None:
         self.number = number
+        self.silence = silence
         self.event = asyncio.Event()
         self._followers: list[Held] = []
 

@@ -48,6 +48,7 @@ class Silence:
         self.hold_s = hold_s
         self._silent_s = 0.0
         self._in_hand = 0  # its requests that are not answered yet
+        self._counted_s = 0.0  # of the tick to come: until it was answered
 
     def asked(self) -> None:
         """A request of its has come."""
@@ -66,11 +67,16 @@ class Silence:
         if not newest:
             return
         self.hold_s = hold_s
-        self._silent_s = min(after_s, hold_s)
+        self._silent_s = self._counted_s = min(after_s, hold_s)
+
+    @property
+    def silent_s(self) -> float:
+        """The silence in seconds, as if from the last word on."""
+        return 0.0 if self._in_hand else self._silent_s
 
     def tick(self, passed_s: float) -> float:
-        """Count a tick of the master; gives the silence in seconds, as if from the last word on."""
-        if self._in_hand:
-            return 0.0
-        self._silent_s += min(passed_s, 2 * self.hold_s)
-        return self._silent_s
+        """Count a tick of the master; gives the silence."""
+        if not self._in_hand:
+            self._silent_s += min(passed_s, 2 * self.hold_s - self._counted_s)
+            self._counted_s = 0.0
+        return self.silent_s
