@@ -6,6 +6,7 @@ are found sick beside gets no harder ones.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from corral import ids
@@ -13,6 +14,7 @@ from corral.engine import upkeep
 from corral.errors import StoreError
 from corral.fleet.base import AgentStart
 from corral.protocol import agent_key
+from corral.scheduler.lease import LOST_AFTER_S
 from tests.simulation.network import DOWN, UP
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ RARE = 0.05  # probability of an hour of it
 SPANS_S = (0.5, 5.0, 15.0, 70.0, 200.0)
 AWAY_S = (0.1, 2.0, 20.0, 90.0)  # until somebody starts the master anew
 DAY_S = 86_400.0
+GIVEN_UP_S = LOST_AFTER_S + 10.0  # of silence
 STRANGER = "x"  # leads the name of an agent that no master knows; what is left of a dead one stays
 
 
@@ -210,6 +213,27 @@ def all_others_lost(simulation: Simulation, host: Host, chance: Random) -> None:
             other.touch()
 
 
+def last_host_sick(simulation: Simulation, host: Host, chance: Random) -> None:
+    """A switch dies; when the others have been given up, the disk of the only one left is full."""
+    others = [other for other in simulation.hosts if other is not host]
+    reliable = simulation.hosts[0] is host or simulation.plan.gentle
+    if reliable or not simulation.plan.silence_counts or any(one.manner.local for one in others):
+        return
+    for other in others:
+        other.way.block(UP, DOWN)
+        simulation.heal_later(
+            GIVEN_UP_S + chance.choice((5.0, 100.0)), other, partial(other.way.unblock, UP, DOWN)
+        )
+        other.touch()
+
+    def fill() -> None:
+        if not any(other.way.is_open for other in others):
+            host.touch()
+            disk_full(simulation, host, chance)
+
+    simulation.loop.after(GIVEN_UP_S, fill)
+
+
 def one_way_loss_up(simulation: Simulation, host: Host, chance: Random) -> None:
     _lose(simulation, host, chance, UP)
 
@@ -340,7 +364,7 @@ GENTLE = (
 HARD = (
     both_die, agent_stopped, second_agent, host_frozen, host_suspended, host_rebooted,
     host_gone_for_good, disk_full, cut, login_refused, silent_loss, all_others_lost,
-    one_way_loss_up, one_way_loss_down, slow_network, flaky_network,
+    last_host_sick, one_way_loss_up, one_way_loss_down, slow_network, flaky_network,
 )  # fmt: skip
 MASTER = (
     master_dies, master_stopped, master_suspended, master_clock_jumps, judge_hangs, judge_crashes,
