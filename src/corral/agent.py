@@ -4060,14 +4060,14 @@ class Relay:
         return bool(data)
 
     def _deliver(self, number, data):
+        self.heard = True
         stream = self.streams.get(number)
         if stream is None:
-            return  # it ended meanwhile
+            return  # it ended meanwhile, or was never meant to be one
         if not data:
             stream.flush()
             self._drop(stream)
             return
-        self.heard = True
         stream.out += data
         stream.flush()
 

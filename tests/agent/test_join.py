@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 GONE_S = 5.0  # a quarter of a second, if it were not for the others on this machine
-WORD = (1).to_bytes(4, "big") + (1).to_bytes(4, "big") + b"H"  # of a reply
+WORDS = {
+    "what is said when the answer was read": bytes(8),
+    "a reply's first byte": (1).to_bytes(4, "big") + (1).to_bytes(4, "big") + b"H",
+}
 
 
 class Joined:
@@ -114,10 +117,13 @@ def is_told_to_end(pid: int) -> bool:
     return bool(int(pending, 16) & 1 << signal.SIGTERM - 1)
 
 
-def test_an_agent_that_heard_its_master_lives_on(bed: Bed, login: Callable[[], Joined]) -> None:
+@pytest.mark.parametrize("word", WORDS.values(), ids=WORDS)
+def test_an_agent_that_heard_its_master_lives_on(
+    word: bytes, bed: Bed, login: Callable[[], Joined]
+) -> None:
     one = login()
     one.wait_up()
-    one.ours.sendall(WORD)
+    one.ours.sendall(word)
     one.hang_up()
     assert one.process.wait(GONE_S) == 0
     see_it_work(bed)

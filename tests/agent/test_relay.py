@@ -138,7 +138,7 @@ def test_however_it_arrives_each_stream_is_heard_whole(
         world.hear(before + world.answer() + opens + b"".join(frame(*one) for one in said), sizes)
         assert world.login.answer.result() == {"folder": "/f"}
         assert world.committed == 1
-        assert bytes(world.pipe.written) == world.payload.whole()
+        assert bytes(world.pipe.written) == world.payload.whole() + frame(0, b"")
         heard = {n: bytes(one.heard) for n, one in zip(order, world.listeners, strict=True)}
         assert heard == {n: b"<" + b"".join(d for m, d in said if m == n) for n in order}
 

@@ -2,7 +2,7 @@
 
 A login's stdin and stdout carry frames ``(stream, length, bytes)``, the two numbers in four bytes
 each, big endian; at most `FRAME` bytes, none = this side has ended the stream. Streams are opened by
-the host's relay, numbered upward; each is joined to the master's listener as a connection of its
+the host's relay, numbered upward from 1; each is joined to the master's listener as a connection of its
 own. Streams take turns.
 """
 
@@ -111,6 +111,8 @@ class Login(asyncio.Protocol):
     def _read_line(self, line: bytes) -> None:
         if line.startswith(self._payload.mark):
             self._finish(_decode(line[len(self._payload.mark) :]))
+            if self._connect is not None:
+                self._frame(0, b"")  # a word of its master: the agent may outlive this login
         elif line.endswith(bootstrap.SHELL) and not self.reached:
             self.reached = True
             self._committed()
