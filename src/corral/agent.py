@@ -4404,7 +4404,7 @@ def join(given):
         if not heard:
             _end(found["link"], TERM)
             os.waitpid(found["link"], 0)
-    sys.exit(code)
+    os._exit(code)  # sparing Python's long farewell
 
 
 def login_lives():
