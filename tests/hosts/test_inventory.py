@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import pytest
 
 from corral.errors import UsageError
 from corral.hosts import hostsfile, inventory
-from corral.hosts.inventory import Inventory, select
+from corral.hosts.inventory import Inventory, Settings, Table, select
 from corral.model.host import LOCAL, HostSpec
 
 LAB = """
@@ -152,6 +153,17 @@ def test_settings_of_one_user_hold_for_that_user_only() -> None:
     assert one("you@old").workdir is None
 
 
+def test_settings_of_each_of_many_hosts_are_found_at_once() -> None:
+    """Bug: each table was held against each host; a table a host took minutes for 10,000."""
+    tables = tuple(
+        Table(text=f"n{number}", settings=Settings(slots=number)) for number in range(1, 4001)
+    )
+    started = time.process_time()
+    found = select(Inventory(tables=tables), where=["n[1-4000]"])
+    assert [spec.slots for spec in found] == list(range(1, 4001))
+    assert time.process_time() - started < 5
+
+
 def test_slots_may_stand_in_the_set_of_a_table() -> None:
     assert one("big").slots == 8
     assert one("2*big").slots == 2
@@ -229,6 +241,8 @@ env = { "A B" = "1" }
 [hosts]
 n2 = { slots = 1, workdri = "x" }
 n3 = 4
+n4 = { python = "my python", env = { A = "\\u0000" }, setup = "a\\u0000b" }
+n5 = { workdir = "/\\u0000", ssh = "ssh\\u0000", host = "fe80::1%e 0" }
 """
 SAID = [
     "1:1: unknown key `shh` | did you mean `ssh`?",
@@ -248,6 +262,12 @@ SAID = [
     "23:1: `env` must be a table of texts",
     "25:19: unknown key `workdri` | did you mean `workdir`?",
     "26:1: `n3` must be a table",
+    "27:8: `python` must be the path of a Python",
+    "27:30: `env` must be a table of texts",
+    "27:54: `setup` must be shell lines",
+    "28:8: `workdir` must be a folder",
+    "28:29: `ssh` must be a command",
+    "28:48: `host` must be an address or a name",
 ]
 
 

@@ -14,7 +14,6 @@ import functools
 import hashlib
 import json
 import marshal
-import re
 import secrets
 import zlib
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from corral import agent
 from corral.errors import UsageError
+from corral.model.host import is_plain_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,6 @@ PYTHONS = (
     " /opt/*/bin/python3 /opt/homebrew/bin/python3 ~/*conda*/bin/python3 ~/.pyenv/versions/*/bin/python3"
     " ~/.local/bin/python3"
 )
-_PATH = re.compile(r"[\w./~+-]+")
 _READ = (  # no quotes in it; 9: the next Python is tried, as nothing of stdin has been read
     "import sys;sys.version_info<(3,6)and sys.exit(9);"
     "sys.excepthook=lambda*_:sys.exit(9);import zlib;sys.excepthook=sys.__excepthook__;"
@@ -65,7 +64,7 @@ def command(python: str | None, verb: str) -> str:
     Raises:
         UsageError: The path could not be written for every shell.
     """
-    if python is not None and not _PATH.fullmatch(python):
+    if python is not None and not is_plain_path(python):
         raise UsageError(
             f"python = {python!r}: is no plain path", hint="letters, digits and ./_~+-"
         )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import msgspec
 
@@ -25,6 +25,7 @@ from corral.hosts import hostset, name, places, sshconfig
 from corral.hosts.hostset import Expander
 from corral.hosts.inventory import SSH, Groups, Inventory, Settings, Table, no_aliases
 from corral.hosts.places import Problem
+from corral.model.host import is_plain_path
 from corral.model.needs import MOST, is_resource
 
 if TYPE_CHECKING:
@@ -71,7 +72,12 @@ def _sets(value: str | list[str]) -> tuple[str, ...]:
 
 
 def _text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    return _sayable(value) and bool(value.strip())
+
+
+def _sayable(value: object) -> TypeGuard[str]:
+    """Say whether a value is a text that a program can be told: a NUL would end it early."""
+    return isinstance(value, str) and "\0" not in value
 
 
 def _texts(value: object) -> bool:
@@ -84,7 +90,7 @@ def _number(value: object, most: int) -> bool:
 
 def _variables(value: object) -> bool:
     return isinstance(value, dict) and all(
-        re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) and isinstance(text, str)
+        re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key) and _sayable(text)
         for key, text in value.items()
     )
 
@@ -112,7 +118,7 @@ def _address(value: object) -> bool:
 
 def _ssh(value: object) -> bool:
     try:
-        return isinstance(value, str) and bool(sshconfig.check(value))
+        return _sayable(value) and bool(sshconfig.check(value))
     except UsageError:
         return False
 
@@ -144,7 +150,10 @@ _TABLE: dict[str, tuple[Callable[[object], bool], str]] = {
     "resources": (_resources, "a table of whole numbers from 1: { gpu = 2 }"),
     "env": (_variables, 'a table of texts: { OMP_NUM_THREADS = "4" }'),
     "setup": (_text, "shell lines"),
-    "python": (_text, "the path of a Python"),
+    "python": (
+        lambda value: isinstance(value, str) and is_plain_path(value),
+        "the path of a Python, of letters, digits and ./_~+-",
+    ),
     "workdir": (_text, "a folder"),
     "ssh": (_ssh, 'a command: "ssh -F file"'),
 }

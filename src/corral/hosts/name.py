@@ -15,6 +15,7 @@ LONGEST = 255  # characters of a name; the domain name system takes no more eith
 _PARTS = re.compile(r"(?:(.*)@)?(?:\[([^\[\]]*)\]|([^:\[\]]*))(?::(.*))?", re.DOTALL)
 _HOST = re.compile(r"\w[\w.-]*")
 _USER = re.compile(r"[\w.+\\@][\w.+\\@-]*")
+_ZONE = re.compile(r"\w[\w.-]*")  # after % in an address; ssh hands it to shells
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _STRANGE = re.compile(r"[^\w.@:\[\]-]")
 
@@ -61,6 +62,8 @@ def _refuse(text: str) -> NoReturn:
 
 def _refuse_part(text: str, part: str, start: int, what: str) -> NoReturn:
     """Say what is wrong with a user or a host."""
+    if not part and text.count(":") > 1:
+        _refuse_port(text, text.index(":") + 1)
     place, hint = start, "letters, digits and . _ - make a name; a comma divides names"
     if not part:
         message = f"the {what} is missing"
@@ -94,8 +97,11 @@ def _refuse_port(text: str, start: int) -> NoReturn:
 def _check_address(text: str, address: str, start: int) -> None:
     import ipaddress
 
+    _, percent, zone = address.partition("%")
     try:
         ipaddress.IPv6Address(address)
+        if percent and not _ZONE.fullmatch(zone):
+            raise ValueError(f"{zone!r} is no name of a network device")
     except ValueError as error:
         raise UsageError(
             f"[{address}] is no IPv6 address",

@@ -6,6 +6,7 @@ new --> joining --> probation --> up <--> suspect --> lost
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
@@ -19,6 +20,7 @@ HostState = Literal[
     "quarantined", "draining", "gone", "unreachable",
 ]  # fmt: skip
 LOCAL = "localhost"  # the name of this machine's cores
+_PLAIN_PATH = re.compile(r"[\w./~+-]+")
 
 
 class Host(Frozen, frozen=True, kw_only=True):
@@ -37,6 +39,11 @@ class Host(Frozen, frozen=True, kw_only=True):
     running: int  # attempts on it now
     done: int  # results accepted from it
     failed: int  # failures blamed on it
+
+
+def is_plain_path(text: str) -> bool:
+    """Say whether every login shell takes a path as it is written."""
+    return bool(_PLAIN_PATH.fullmatch(text))
 
 
 class AgentRow(Frozen, frozen=True, kw_only=True):
