@@ -201,11 +201,16 @@ def _configured(
 ) -> tuple[HostSpec, ...]:
     """Put onto hosts what the tables say; what was written with the name itself wins."""
     said = [Settings()] * len(specs)
+    places: dict[str, list[int]] = {}  # of specs, by host: tables and hosts may be many
+    for index, spec in enumerate(specs):
+        places.setdefault(spec.host, []).append(index)
     for table in inventory.tables:
         members = expander.members(table.text)
         cover = Cover(members)
         slots = {member.host: member.slots for member in members if member.slots is not None}
-        for index, spec in enumerate(specs):
+        near = {index for member in members for index in places.get(member.host, ())}
+        for index in near:
+            spec = specs[index]
             if spec in cover:
                 more = table.settings
                 if more.slots is None and spec.host in slots:
