@@ -2626,7 +2626,7 @@ class Disk:
 
     def _empty(self, path):
         try:
-            if os.listdir(path):
+            if os.path.islink(path) or os.listdir(path):
                 self._discard(path)
         except FileNotFoundError:
             pass
@@ -2704,6 +2704,8 @@ class Disk:
         path = self._slot(slot)
         if keep_folder:
             self.clean.pop(slot, None)
+            if os.path.islink(path) or not os.path.isdir(path):
+                self._empty(path)  # the task took it away, or put something else in its place
             os.chmod(path, 0o700)
             os.rename(path, os.path.join(self._spool_of(ticket), b"work"))
         elif os.path.lexists(path) and not self._is_untouched(path):

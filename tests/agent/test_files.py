@@ -105,6 +105,35 @@ def test_output_that_is_no_file_of_the_task_is_refused(bed: Bed, line: str, mess
     assert not [key for key in bed.master.files if key[1] >= 2]
 
 
+@pytest.mark.parametrize(
+    "instead",
+    [
+        pytest.param('ln -s {} "$D"', id="link to a folder"),
+        pytest.param(': > "$D"', id="file"),
+        pytest.param(":", id="nothing"),
+    ],
+)
+def test_what_a_task_puts_in_place_of_its_folder_is_not_followed(
+    bed: Bed, base: Path, instead: str
+) -> None:
+    """Bug: a link's target lost its permissions, came home, and the next task ran in it."""
+    there = base / "there"
+    there.mkdir(mode=0o755)
+    (there / "out.txt").write_text("not the task's\n")
+    bed.master.slots = 1
+    bed.start(slots=1)
+    line = f'D=$PWD; cd ..; mv "$D" "$D.away"; {instead.format(there)}'
+    [report] = bed.run(lease(1, line=line, outputs=(FILE,)))
+    assert (report.exit, report.files, report.message) == (0, (), "no output out.txt")
+    (there / "out.txt").unlink()
+    moved, after = bed.run(lease(2, line=line), lease(3, line="touch x; pwd -P"))
+    assert moved.exit == after.exit == 0
+    assert after.stdout.inline.startswith(bytes(bed.folder.resolve()))
+    assert there.stat().st_mode & 0o777 == 0o755
+    assert not list(there.iterdir())
+    there.rmdir()
+
+
 @pytest.mark.parametrize("name", ["/etc/passwd", "../../../../../../etc/passwd", "a/../../x", "."])
 def test_output_named_outside_is_refused(bed: Bed, name: str) -> None:
     bed.start()
