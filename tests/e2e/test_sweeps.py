@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -227,6 +228,35 @@ def test_push_ships_files_and_folders_at_their_place(corral: Corral) -> None:
     corral.write("conf/deep/b.ini", "B\n")
     corral("run", "--push", "conf", "cat conf/a.ini conf/deep/b.ini; ls")
     assert corral.output("cat") == "A\nB\nconf\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [(("--push", "data"), "{n=1}"), ((), "{<data/} {n=1}")],
+    ids=["push", "mark"],
+)
+def test_a_folder_ships_what_its_links_lead_to_once(
+    corral: Corral, options: tuple[str, ...], word: str
+) -> None:
+    """Bug: pushed folders lacked it, without a word; a mark had it 41 times, or never came to an end."""
+    corral.write("data/1", "one\n")
+    corral.write("other/2", "two\n")
+    corral.write("other/deep/3", "three\n")
+    for link, target in {"link": "../other", "l1": ".", "l2": ".", "up": ".."}.items():
+        (corral.folder / "data" / link).symlink_to(target)
+    (corral.folder / "other" / "back").symlink_to("../data")
+    corral("run", *options, f"find data -type f | sort; true {word}")
+    assert corral.output("find").split() == ["data/1", "data/link/2", "data/link/deep/3"]
+
+
+@pytest.mark.parametrize("word", ["--push=data", "{<data/}"])
+def test_a_name_that_is_no_utf8_is_not_shipped(corral: Corral, word: str) -> None:
+    """Bug: the master died of it, with a traceback."""
+    (corral.folder / "data").mkdir()
+    (corral.folder / "data" / os.fsdecode(b"a\xff")).touch()
+    words = (word, "true {n=1}") if word.startswith("--") else (f"true {word} {{n=1}}",)
+    done = corral("run", *words, code=2)
+    assert "corral: the name of a shipped file is not UTF-8: data/a\\xff\n" in done.stderr
 
 
 def test_a_file_above_this_folder_stands_under_in(corral: Corral) -> None:

@@ -41,6 +41,10 @@ class Empty:
         del pattern
         return []
 
+    def inside(self, path: str) -> list[str]:
+        del path
+        return []
+
     def read(self, path: str) -> bytes:
         raise UsageError(f"{path}: cannot be read")
 

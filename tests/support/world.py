@@ -31,6 +31,10 @@ class NoFiles:
         del pattern
         return []
 
+    def inside(self, path: str) -> list[str]:
+        del path
+        return []
+
     def read(self, path: str) -> bytes:
         raise UsageError(f"{path}: cannot be read")
 

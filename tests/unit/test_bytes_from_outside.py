@@ -119,6 +119,9 @@ class Files:
     def glob(self, pattern: str) -> list[str]:
         return ["f"] if pattern in ("*", "f*") else []
 
+    def inside(self, path: str) -> list[str]:
+        return ["f"] if path == "." else []
+
     def read(self, path: str) -> bytes:
         if not path.startswith("f"):
             raise UsageError(f"{path}: cannot be read")

@@ -30,6 +30,10 @@ class RealFolder:
     def glob(self, pattern: str) -> list[str]:
         return glob.glob(pattern, root_dir=self.root, recursive=True)  # noqa: PTH207  (typed form)
 
+    def inside(self, path: str) -> list[str]:
+        root = self.root / path
+        return sorted(str(file.relative_to(root)) for file in _walk(root))
+
     def read(self, path: str) -> bytes:
         if path == "-":
             read = sys.stdin.buffer.read() if self.stdin is None else self.stdin
@@ -62,17 +66,31 @@ class RealFolder:
     def _files(self, name: str) -> list[str]:
         path = self.root / name
         if name and path.is_dir():
-            return sorted(str(Path(name) / file) for file in _inside(path))
+            return [str(Path(name) / file) for file in self.inside(name)]
         return [name] if path.is_file() else []
 
 
-def _inside(root: Path) -> Iterator[Path]:
-    """Walk the files of a folder, without what is corral's own: its state, earlier results."""
-    for place, folders, files in os.walk(root):
+def _walk(root: Path) -> Iterator[Path]:
+    """Find the files of a folder, behind links too, but not what is corral's own."""
+    for place, folders, files in os.walk(root, followlinks=True):
         folder = Path(place)
         folders[:] = [
-            name for name in folders if name != STATE and not (folder / name / paths.INDEX).exists()
+            name
+            for name in folders
+            if not (_is_ours(folder / name) or _turns_back(folder / name, root))
         ]
-        for name in files:
-            if (folder / name).is_file():
-                yield (folder / name).relative_to(root)
+        yield from (folder / name for name in files if (folder / name).is_file())
+
+
+def _is_ours(folder: Path) -> bool:
+    """Say whether a folder holds corral's state, or earlier results."""
+    return folder.name == STATE or (folder / paths.INDEX).exists()
+
+
+def _turns_back(folder: Path, root: Path) -> bool:
+    """Say whether a folder is a link to one that it lies in, or was come to through: no end of it."""
+    if not folder.is_symlink():
+        return False
+    target = folder.resolve()
+    way = [place for place in folder.parents if place.is_relative_to(root)]
+    return any(place.resolve().is_relative_to(target) for place in way)

@@ -9,6 +9,7 @@ import msgspec
 from corral.errors import UsageError
 from corral.model.base import Frozen
 from corral.model.run import Input
+from corral.work.axes import check_text
 from corral.work.render import place, value_inputs
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def loads(file: RunFile, automatic: Iterable[str], folder: RealFolder) -> tuple[
         if file.platform:
             raise UsageError("[platform] ships files, and `here` none", hint="leave one out")
         return ()
-    own = [File(source=path, place=place(path)) for path in dict.fromkeys(automatic)]
+    own = _placed(automatic)
     pushed = _pushed(file.push, folder)
     special = {platform: _pushed(push, folder) for platform, push in file.platform.items()}
     found = [
@@ -66,11 +67,18 @@ def loads(file: RunFile, automatic: Iterable[str], folder: RealFolder) -> tuple[
 
 def _pushed(push: Push, folder: RealFolder) -> list[File]:
     if isinstance(push, tuple):
-        return [File(source=path, place=place(path)) for path in dict.fromkeys(folder.pushed(push))]
+        return _placed(folder.pushed(push))
     for source in push.values():
         if not folder.is_file(source):
             raise UsageError(f"push {source}: there is no such file here", hint="check the name")
     return [File(source=source, place=where) for where, source in push.items()]
+
+
+def _placed(sources: Iterable[str]) -> list[File]:
+    """Give each file its place, and refuse a name that no command could hold."""
+    for source in (sources := tuple(dict.fromkeys(sources))):
+        check_text(source, "the name of a shipped file")
+    return [File(source=source, place=place(source)) for source in sources]
 
 
 def _others(own: Sequence[File], files: Iterable[File]) -> list[File]:

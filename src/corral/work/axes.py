@@ -34,6 +34,10 @@ class Folder(Protocol):
         """List what matches, unsorted, hidden names left out."""
         ...
 
+    def inside(self, path: str) -> list[str]:
+        """List the files in a folder, however deep, by their paths in it; none if there is no folder."""
+        ...
+
     def read(self, path: str) -> bytes:
         """Read a file; ``-`` is standard input.
 
@@ -278,5 +282,5 @@ def _matches(pattern: str, folder: Folder) -> list[str]:
 
 def files_inside(path: str, folder: Folder) -> list[str]:
     """List the files in a folder, however deep; hidden ones are left out."""
-    literal = re.sub(r"([*?[])", r"[\1]", path.rstrip("/"))
-    return sorted(found for found in folder.glob(f"{literal}/**") if folder.is_file(found))
+    found = [file for file in folder.inside(path) if "/." not in f"/{file}"]
+    return [f"{path.rstrip('/')}/{file}" for file in found]
