@@ -64,6 +64,15 @@ def test_the_second_interrupt_kills_what_runs(corral: Corral) -> None:
     assert corral.json("status")["run"]["counts"]["waiting"] == 4
 
 
+def test_an_interrupt_before_there_is_a_database_ends_without_a_word(corral: Corral) -> None:
+    """Bug: with exit code 2, and the word that there is no run here yet."""
+    corral.write("uvicorn.py", "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = corral("run", "-q", "true {1..3}", code=130)
+    assert (done.stdout, done.stderr) == ("", "")
+    (corral.folder / "uvicorn.py").unlink()
+    corral("run", "-q", "true {1..3}")
+
+
 def test_sigterm_kills_what_runs(corral: Corral) -> None:
     process = corral.start("run", marked(corral, "sleep 60", "1..2"))
     wait_until(lambda: len(marks(corral)) == 2, what="two tasks run")

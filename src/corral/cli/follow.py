@@ -174,7 +174,7 @@ def _last_one_out(folder: StateFolder) -> None:
 
     It may have ended in the same moment; a master in the background then sends them home.
     """
-    if folder.served() or folder.followed():
+    if folder.served() or folder.followed() or not folder.database.exists():
         return
     client = Client(folder)
     try:
