@@ -234,6 +234,15 @@ def last_host_sick(simulation: Simulation, host: Host, chance: Random) -> None:
     simulation.loop.after(GIVEN_UP_S, fill)
 
 
+def killed_in_an_outage(simulation: Simulation, host: Host, chance: Random) -> None:
+    """Ctrl-C twice while a host is given up; it is back before the run goes on."""
+    if host.manner.local or not simulation.plan.silence_counts:
+        return
+    host.way.block(UP, DOWN)
+    simulation.heal_later(GIVEN_UP_S + 10, host, partial(host.way.unblock, UP, DOWN))
+    simulation.loop.after(GIVEN_UP_S, simulation.operator_halts, "kill", chance.uniform(20, 200))
+
+
 def one_way_loss_up(simulation: Simulation, host: Host, chance: Random) -> None:
     _lose(simulation, host, chance, UP)
 
@@ -334,6 +343,17 @@ def operator_reruns(simulation: Simulation, host: Host, chance: Random) -> None:
     simulation.operator_reruns(_some_tasks(simulation, chance))
 
 
+def operator_reruns_unheard(simulation: Simulation, host: Host, chance: Random) -> None:
+    """`corral rerun` for what a host has that is not heard; it ends some of it meanwhile."""
+    if host.manner.local:
+        return
+    host.way.block(UP)
+    simulation.heal_later(20.0, host, partial(host.way.unblock, UP))
+    simulation.loop.after(
+        chance.uniform(1, 15), lambda: simulation.operator_reruns(simulation.tasks_on(host))
+    )
+
+
 def operator_changes_program(simulation: Simulation, host: Host, chance: Random) -> None:
     """The same command again, with other bytes of what is shipped: a new generation."""
     del host
@@ -364,7 +384,7 @@ GENTLE = (
 HARD = (
     both_die, agent_stopped, second_agent, host_frozen, host_suspended, host_rebooted,
     host_gone_for_good, disk_full, cut, login_refused, silent_loss, all_others_lost,
-    last_host_sick, one_way_loss_up, one_way_loss_down, slow_network, flaky_network,
+    last_host_sick, killed_in_an_outage, one_way_loss_up, one_way_loss_down, slow_network, flaky_network,
 )  # fmt: skip
 MASTER = (
     master_dies, master_stopped, master_suspended, master_clock_jumps, judge_hangs, judge_crashes,
@@ -373,7 +393,8 @@ MASTER = (
 
 
 OPERATED = (
-    operator_stops, operator_pauses, operator_cancels, operator_reruns, operator_changes_program,
+    operator_stops, operator_pauses, operator_cancels, operator_reruns,
+    operator_reruns_unheard, operator_changes_program,
     operator_terminates, master_disk_full,
 )  # fmt: skip
 

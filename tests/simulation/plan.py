@@ -74,7 +74,7 @@ class Plan:
             if exits > 2:  # a third would use up a task's retries before anybody has succeeded
                 hole = "spawn"
             hosts[f"h{n}"] = Manner(
-                chance.choice((1, 2, 4)), joins_s, slow, hole, keepalive=chance.random() < 0.8
+                chance.choice((1, 2, 4)), joins_s, slow, hole, keepalive=chance.random() < 0.5
             )
         return hosts
 

@@ -335,6 +335,14 @@ class Simulation:
         ).fetchall()
         return [TaskId(number) for number, state in rows if not states or state in states]
 
+    def tasks_on(self, host: Host) -> list[TaskId]:
+        """List the tasks that a host is said to have."""
+        rows = self.connection.execute(
+            "select distinct a.task_id from attempt a join host h on h.id = a.host_id"
+            " where h.name = ? and a.state in ('leased', 'running') order by a.task_id", (host.name,)
+        ).fetchall()  # fmt: skip
+        return [TaskId(row[0]) for row in rows]
+
     def submit_again(self, program: bytes) -> None:
         """Have the same command given once more, with other bytes of what it ships."""
         if self.connection.in_transaction:
