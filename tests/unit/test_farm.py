@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from corral.clock import SystemClock
 from corral.engine import queries
-from corral.fleet.base import Doors
+from corral.fleet.base import Doors, LaunchError
 from corral.ids import Incarnation
+from corral.master import hostkeeper
 from corral.master.exchanges import Exchanges
 from corral.master.farm import PROBE_AFTER_S, Farm
+from corral.master.hostkeeper import HostKeeper
 from corral.model.host import HostSpec
 from corral.protocol import Exchange, Reply
 from corral.scheduler.lease import LOST_AFTER_S
 from corral.store.folder import StateFolder
+from tests.support.wait import until
 from tests.support.world import World
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
+
+    from corral.fleet.base import Channel, Launcher
+    from corral.model.host import Host
     from corral.protocol import Refusal
 
 
@@ -98,6 +105,50 @@ def test_an_agent_that_speaks_before_its_login_has_said_so_is_not_silent(tmp_pat
     state, answered = asyncio.run(story())
     assert isinstance(answered, Reply)
     assert state == "up"
+
+
+class Away:
+    """A launcher to a host that refuses its first login, and does not answer the next."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def start(self, what: object, *, committed: object) -> Channel:
+        del what, committed
+        self.asked += 1
+        if self.asked > 1:
+            await asyncio.Event().wait()
+        raise LaunchError("h1: no route", hint="is it on?", retryable=True)
+
+
+def test_a_host_is_said_to_be_away_while_and_after_it_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bug: what the first try had found was forgotten, whatever became of the second."""
+    monkeypatch.setattr(hostkeeper, "BACK_OFF_S", (0.001,))
+
+    async def story() -> list[Host]:
+        world, clock, launcher = World(), SystemClock(), Away()
+        keeper = HostKeeper(
+            HostSpec(name="h1"), store=world.store, clock=clock, owner="o", secret=b"s",
+            exchanges=Exchanges(world.store, clock), launcher=cast("Launcher", launcher),
+        )  # fmt: skip
+        keeper.want()
+        keeping = asyncio.create_task(keeper.keep(), name="keep h1")
+        await until(lambda: launcher.asked > 1)
+        meanwhile = host_of(world)
+        await keeper.stop()
+        await asyncio.wait({keeping})
+        return [meanwhile, host_of(world)]
+
+    found = asyncio.run(story())
+    assert [host.state for host in found] == ["joining", "unreachable"]
+    assert {host.reason for host in found} == {"h1: no route\nis it on?"}
+
+
+def host_of(world: World) -> Host:
+    with world.store.reader() as reader:
+        return queries.hosts(reader)[0]
 
 
 def state_of(world: World) -> str:

@@ -21,12 +21,22 @@ KEEPER = 1  # the number of the one master; several may share a database later
 
 
 def start_agent(
-    tx: Tx, incarnation: Incarnation, host: str, *, folder: str, slots: int, now: float
+    tx: Tx,
+    incarnation: Incarnation,
+    host: str,
+    *,
+    folder: str,
+    slots: int,
+    now: float,
+    trouble: str = "",
 ) -> None:
-    """Write down an agent before it is started, so that a new master knows to look for it."""
+    """Write down an agent before it is started, so that a new master knows to look for it.
+
+    ``trouble``: why the try before this one failed.
+    """
     host_id = name_host(tx, host, slots=slots)
     tx.change("agent_new", incarnation, host_id, folder, slots, now)
-    tx.change("host_set", host_id, "joining", "")
+    tx.change("host_set", host_id, "joining", trouble)
     tx.tell("host")
 
 

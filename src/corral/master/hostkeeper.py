@@ -89,6 +89,7 @@ class HostKeeper:
         self._away = False  # the last try found nobody; a busy server is somebody
         self.refused = False  # it cannot be used; only a new wish has it tried again
         self._failures = 0  # tries in a row that came to nothing
+        self._trouble = ""  # why the last of them did
         self._deaths = 0  # agents in a row that died at once
         self._ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -196,7 +197,10 @@ class HostKeeper:
         if agent is not None and agent.started:
             await self._write(upkeep.leave_agent, agent.incarnation, now=self._clock.now())
         elif agent is not None:
-            await self._forget(agent, "its run ended before it was reached", "gone")
+            if self._trouble:
+                await self._forget(agent, self._trouble, "unreachable")
+            else:
+                await self._forget(agent, "its run ended before it was reached", "gone")
 
     async def _is_made_to_end(self) -> bool:
         """Use force on an agent that does not end though the way to it is open; say whether it has."""
@@ -240,6 +244,7 @@ class HostKeeper:
             await self._bury(agent, "its agent died")
             return
         self._failures = 0
+        self._trouble = ""
         self._away = self._silent = False
         self._channel = channel
         ending: Ending = "broken"
@@ -285,6 +290,7 @@ class HostKeeper:
                 folder="",
                 slots=self.spec.slots or 0,
                 now=self._clock.now(),
+                trouble=self._trouble,
             )
         except StoreError:
             self._agent = None
@@ -367,8 +373,8 @@ class HostKeeper:
             self._expect(agent)
             await self._write(upkeep.suspect_agent, agent.incarnation, why=str(error))
         elif not busy:
-            text = error.message + (f"\n{error.hint}" if error.hint else "")
-            await self._write(upkeep.fail_host, self.spec.name, reason=text)
+            self._trouble = error.message + (f"\n{error.hint}" if error.hint else "")
+            await self._write(upkeep.fail_host, self.spec.name, reason=self._trouble)
         if agent is None and not error.retryable:
             self.refused = True
             return
