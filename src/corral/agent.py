@@ -4159,11 +4159,12 @@ def begin(given, wanted=lambda: True):
         given["owner"], given["incarnation"], given.get("workdir")
     )
     umask = os.umask(0o077)
-    prepare_folder(encode(folder))
+    own_folder(encode(folder))
     lock = take_lock(encode(folder))
     if lock is None:
         raise Unusable("another agent lives in %s" % folder, "wait for its end, or sweep it")
     try:
+        put_source(encode(folder))
         config = Config(dict(given, folder=folder), tasks_environment(given, folder, wanted))
         config.umask = umask
         if config.collect:
@@ -4172,7 +4173,7 @@ def begin(given, wanted=lambda: True):
         else:
             config.groups = find_groups(encode(folder))
         return fork_agent(config, lock)
-    except Unusable:
+    except (Unusable, OSError):
         if not given.get("collect"):
             end_agent(dict(given, folder=folder))
         raise
@@ -4267,12 +4268,11 @@ def _last_line(path):
     return readable(lines[-1][-300:]) if lines else "it says nothing"
 
 
-def prepare_folder(folder):
-    """Put into the folder what belongs to every agent's: its source, so that it can be looked at."""
-    own_folder(folder)
+def put_source(folder):
+    """Put the source into the agent's folder, so that it can be looked at."""
     text = globals().get("SOURCE")  # where it came over a login
     if text is None:
-        with open(prepare_folder.__code__.co_filename, "rb") as source:  # __file__ may be a .pyc
+        with open(put_source.__code__.co_filename, "rb") as source:  # __file__ may be a .pyc
             text = source.read()
     path = os.path.join(folder, b"agent.py")
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as target:

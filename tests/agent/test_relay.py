@@ -233,6 +233,20 @@ def test_no_secret_is_sent_before_our_command_is_heard() -> None:
     asyncio.run(hear())
 
 
+def test_an_answer_that_could_not_be_stored_is_none() -> None:
+    """Bug: half a character in an error ended the master that wrote down why the host failed."""
+
+    async def hear() -> None:
+        world = World()
+        world.login.data_received(SHELL + b"\n" + world.payload.mark + b'{"error": "x \\ud800"}\n')
+        said = world.login.answer.result()
+        assert said is not None
+        assert said["error"].startswith("its agent gave no answer but")
+        said["error"].encode()
+
+    asyncio.run(hear())
+
+
 def test_when_the_login_ends_every_stream_is_lost() -> None:
     async def hear() -> None:
         world = World()

@@ -29,14 +29,16 @@ def start_agent(
     slots: int,
     now: float,
     trouble: str = "",
+    replaces: bool = False,
 ) -> None:
     """Write down an agent before it is started, so that a new master knows to look for it.
 
-    ``trouble``: why the try before this one failed.
+    ``trouble``: why the try before this one failed. ``replaces``: it takes the place of one that
+    died, which ends no quarantine.
     """
     host_id = name_host(tx, host, slots=slots)
     tx.change("agent_new", incarnation, host_id, folder, slots, now)
-    tx.change("host_set", host_id, "joining", trouble)
+    tx.change("host_join", host_id, trouble, replaces)
     tx.tell("host")
 
 

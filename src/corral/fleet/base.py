@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -11,7 +12,7 @@ from corral.model.base import Frozen
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Generator, Mapping
     from pathlib import Path
 
 T = TypeVar("T")
@@ -73,6 +74,16 @@ def understood(said: Mapping[str, Any], kind: type[T], *, host: str) -> T:
             f"{host}: its agent's answer is not understood: {error}",
             hint=f"corral hosts check -w {host}",
         ) from error
+
+
+@contextmanager
+def something_left() -> Generator[None]:
+    """Let no error say that nothing is left of an agent: what it had finished may lie there."""
+    try:
+        yield
+    except LaunchError as error:
+        error.nothing_left = False
+        raise
 
 
 class Doors(NamedTuple):

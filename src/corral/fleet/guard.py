@@ -18,7 +18,9 @@ _SHELL = """\
 while read -r word group; do
   case $word in
     begun) groups="$groups $group ";;
-    ended) groups="${groups%% $group *} ${groups#* $group }";;
+    ended) case $groups in
+      *" $group "*) groups="${groups%% $group *} ${groups#* $group }";;
+    esac;;
   esac
 done
 for group in $groups; do kill -s KILL -- "-$group"; done

@@ -21,7 +21,7 @@ import msgspec
 
 from corral import agent
 from corral.failpoint import around
-from corral.fleet.base import AgentStart, LaunchError
+from corral.fleet.base import AgentStart, LaunchError, something_left
 from corral.fleet.bootstrap import Payload
 from corral.model.host import LOCAL
 
@@ -81,6 +81,10 @@ class LocalLauncher:
         return LocalChannel(folder, unlisten)
 
     async def attach(self, what: AgentStart) -> LocalChannel | None:
+        with something_left():
+            return await self._attach(what)
+
+    async def _attach(self, what: AgentStart) -> LocalChannel | None:
         folder = _find(what)
         if folder is None:
             return None

@@ -9,9 +9,10 @@ own. Streams take turns.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from corral.agent import FRAME, FRAME_HEAD
 from corral.fleet import bootstrap
@@ -295,8 +296,8 @@ class Stream(asyncio.Transport):
 def _decode(text: bytes) -> dict[str, Any]:
     """Read the answer; one that is no JSON object is shown as the error it is."""
     try:
-        said = json.loads(text)
-    except (ValueError, RecursionError):
+        said = msgspec.json.decode(text)  # it takes nothing that could not be stored as UTF-8
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         said = None
     if isinstance(said, dict):
         return said

@@ -20,7 +20,7 @@ import msgspec
 from corral.agent import LEFT
 from corral.failpoint import around
 from corral.fleet import bootstrap, diagnosis
-from corral.fleet.base import AgentStart, Joined, LaunchError, understood
+from corral.fleet.base import AgentStart, Joined, LaunchError, something_left, understood
 from corral.fleet.bootstrap import Payload
 from corral.fleet.relay import Login
 
@@ -85,7 +85,8 @@ class SshLauncher:
         return channel
 
     async def attach(self, what: AgentStart) -> SshChannel | None:
-        return await self._join(msgspec.to_builtins(what) | {"attach": True}, _nothing)
+        with something_left():
+            return await self._join(msgspec.to_builtins(what) | {"attach": True}, _nothing)
 
     async def ask(self, verb: str, words: Mapping[str, Any]) -> dict[str, Any]:
         payload = Payload(words)
@@ -191,6 +192,7 @@ class _Process(asyncio.Protocol):
         self._guard = guard
         self._said = bytearray()
         self._closed = asyncio.Event()
+        self._ended = False
         self.kept = False
 
     @classmethod
@@ -260,7 +262,9 @@ class _Process(asyncio.Protocol):
         finally:
             if not self._closed.is_set():
                 self.kill()
-            self._guard.ended(self._process.pid)
+            if not self._ended:  # once: the number may be another's by the second time
+                self._ended = True
+                self._guard.ended(self._process.pid)
         return await asyncio.to_thread(self._reap)
 
     def kill(self) -> None:

@@ -28,6 +28,7 @@ Stop = Literal["", "drain", "now"]
 
 OFFER_AGAIN_S = 2.0  # a host that could not help may be able to by now
 KEEPS_S = 0.25  # between looks whether what is kept for hosts that are being reached is free
+LEAVING_S = 10.0  # three times that after its goodbye an agent is gone, whatever its disk does
 NEXT_MASTER_S = 0.2  # an agent of a master that ends looks for the next one, not at its idle beat
 
 
@@ -162,6 +163,7 @@ class Exchanges:
                 waited = self._clock.ticks() - began
                 if request.bye:
                     self._byes.add(incarnation)
+                    hold_s = LEAVING_S
                 if (
                     request.bye
                     or self._says_something(reply, incarnation)

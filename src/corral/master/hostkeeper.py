@@ -90,6 +90,7 @@ class HostKeeper:
         self.refused = False  # it cannot be used; only a new wish has it tried again
         self._failures = 0  # tries in a row that came to nothing
         self._trouble = ""  # why the last of them did
+        self._replaces = False  # the next agent takes the place of one that died
         self._deaths = 0  # agents in a row that died at once
         self._ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -155,6 +156,9 @@ class HostKeeper:
                 except StoreError as error:  # the master's disk is full, say: the same once more
                     log.warning("host not kept host=%s reason=%s", self.spec.name, error)
                     await self._pause(BACK_OFF_S[0])
+                except Exception:  # not even why could be said: the other hosts go on
+                    log.exception("host not kept host=%s", self.spec.name)
+                    await self._pause(BACK_OFF_S[-1])
         finally:
             self._ended.set()
 
@@ -213,7 +217,7 @@ class HostKeeper:
         try:
             async with asyncio.timeout(KILL_S):
                 await self._launcher.ask("strike", msgspec.to_builtins(self._what(agent)))
-        except (LaunchError, TimeoutError) as error:
+        except (LaunchError, OSError) as error:  # OSError: or it takes too long
             log.warning("agent not struck host=%s reason=%s", self.spec.name, error)
         return await self._ends_within(REACH_S)
 
@@ -236,12 +240,13 @@ class HostKeeper:
     async def _serve(self) -> None:
         """Get to an agent, and stay with it until the way to it is closed."""
         agent = self._agent or await self._begin()
-        cut_off = self._was_cut_off(agent)  # a login may take longer than the agent had to live
+        said_bye = self._exchanges.said_bye(agent.incarnation)
+        cut_off = not said_bye and self._was_cut_off(agent)
         channel = await self._reach(agent)
         if channel is None:
             if cut_off:
                 await self._write(upkeep.note_host, self.spec.name, note=ENDS_WITH_LOGIN)
-            await self._bury(agent, "its agent died")
+            await self._bury(agent, "" if said_bye else "its agent died")
             return
         self._failures = 0
         self._trouble = ""
@@ -273,7 +278,8 @@ class HostKeeper:
     def _was_cut_off(self, agent: Kept) -> bool:
         """Say whether an agent that is dead died with its connection; a reboot would refuse logins.
 
-        A login that was quick may even have found it alive.
+        Asked before a login, which may take longer than that agent had to live. One that was quick
+        may even have found it alive.
         """
         return agent.cut_off is not None and self._clock.ticks() - agent.cut_off < YOUNG_S
 
@@ -291,6 +297,7 @@ class HostKeeper:
                 slots=self.spec.slots or 0,
                 now=self._clock.now(),
                 trouble=self._trouble,
+                replaces=self._replaces,
             )
         except StoreError:
             self._agent = None
@@ -333,6 +340,7 @@ class HostKeeper:
     async def _bury(self, agent: Kept, why: str) -> None:
         """Let go of an agent of which nothing is left: what it held goes elsewhere."""
         await self._forget(agent, why, "gone")
+        self._replaces = bool(why)
         young = self._clock.ticks() - agent.born < YOUNG_S
         self._deaths = self._deaths + 1 if why and young else 0
         if self._deaths >= TRIES:
@@ -373,8 +381,9 @@ class HostKeeper:
             self._expect(agent)
             await self._write(upkeep.suspect_agent, agent.incarnation, why=str(error))
         elif not busy:
-            self._trouble = error.message + (f"\n{error.hint}" if error.hint else "")
-            await self._write(upkeep.fail_host, self.spec.name, reason=self._trouble)
+            text = error.message + (f"\n{error.hint}" if error.hint else "")
+            await self._write(upkeep.fail_host, self.spec.name, reason=text)
+            self._trouble = text
         if agent is None and not error.retryable:
             self.refused = True
             return

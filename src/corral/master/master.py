@@ -87,12 +87,14 @@ class Master:
                 await self._finish_half_written()
                 return await job(self)
             finally:
-                await self.collect_settled()
-                if self._stop_agents:  # whatever the job came to: no process of ours stays
-                    await asyncio.shield(self.farm.stop())
-                    self._sweep_parts()
-                for task in tasks:
-                    task.cancel()
+                try:
+                    await self.collect_settled()
+                finally:
+                    if self._stop_agents:  # whatever the job came to: no process of ours stays
+                        await asyncio.shield(self.farm.stop())
+                        self._sweep_parts()
+                    for task in tasks:
+                        task.cancel()
 
     def release_agents(self) -> None:
         """Send the agents home ahead of the end, unless a run goes on, or goes on again."""

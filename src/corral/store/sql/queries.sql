@@ -221,6 +221,10 @@ insert into host (name, slots, keeper) values (?1, ?2, ?3)
 -- State and reason.
 update host set state = ?2, reason = ?3 where id = ?1
 
+-- host_join --
+-- An agent is about to be started there: id, why the try before failed, whether a quarantine stays.
+update host set state = 'joining', reason = ?2 where id = ?1 and not (?3 and state = 'quarantined')
+
 -- host_leave --
 -- State and reason, as the last agent on it has left it; a quarantine stays.
 update host set state = ?2, reason = ?3 where id = ?1 and state != 'quarantined'
