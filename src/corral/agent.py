@@ -3856,17 +3856,24 @@ def _folder_in(base, owner, incarnation, local):
     space = os.statvfs(base)
     if space.f_bavail * space.f_frsize < ROOM_BYTES:
         raise OSError("less than %d MiB are free" % (ROOM_BYTES >> 20))
-    folders = [base]
-    for name in ("corral-%d" % os.geteuid(), owner, incarnation):
-        folders.append(os.path.join(folders[-1], encode(name)))
-        own_folder(folders[-1])
+    names = [encode(name) for name in ("corral-%d" % os.geteuid(), owner, incarnation)]
+    folders = [os.path.join(base, *names[:depth]) for depth in (1, 2, 3)]
+    try:
+        _own_all(folders)
+    except FileNotFoundError:  # another agent has just ended, and removed what it had of this
+        _own_all(folders)
     try:
         _try_script(folders[-1])
     except OSError:
-        for folder in folders[:0:-1]:
+        for folder in reversed(folders):
             _remove_empty(folder)
         raise
     return folders[-1].decode("utf-8", "surrogateescape")
+
+
+def _own_all(folders):
+    for folder in folders:
+        own_folder(folder)
 
 
 def own_folder(path):

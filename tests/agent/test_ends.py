@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from corral import protocol
+from corral import agent, protocol
 from tests.agent.conftest import Bed, lease
 from tests.agent.support import alive, pythons, wait_until
 
@@ -204,3 +204,22 @@ def test_hangup_and_interrupt_are_ignored(bed: Bed) -> None:
     [report] = bed.run(lease(1, "true"))
     assert report.exit == 0
     assert bed.find_peers() == (bed.link, bed.supervisor)
+
+
+def test_a_folder_that_another_agent_removes_meanwhile_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: of two agents of a machine one that began as the other ended lived in another place."""
+    own_folder = agent.own_folder
+    removed: list[bytes] = []
+
+    def own(path: bytes) -> None:
+        own_folder(path)
+        if path.endswith(b"/owner") and not removed:
+            os.rmdir(path)
+            removed.append(path)
+
+    monkeypatch.setattr(agent, "own_folder", own)
+    folder = agent.choose_folder("owner", "one", str(tmp_path))
+    assert removed
+    assert Path(folder).is_relative_to(tmp_path)

@@ -212,6 +212,7 @@ def test_a_failure_that_cannot_even_be_told_ends_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Bug: it ended the keepers of all hosts, and so the run."""
+
     def fail_host(*_: object, **__: object) -> None:
         raise ValueError("this cannot be written down")
 
