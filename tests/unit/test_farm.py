@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from corral.cli import follow
 from corral.clock import SystemClock
 from corral.engine import queries, upkeep
 from corral.errors import StoreError
@@ -90,6 +91,25 @@ def test_a_master_that_cannot_collect_sends_its_agents_home_all_the_same(
     with contextlib.closing(store), pytest.RaisesGroup(StoreError, flatten_subgroups=True):
         asyncio.run(story())
     assert stopped == ["all"]
+
+
+def test_the_end_says_for_whom_it_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may wait a minute for agents that do not answer; it did so without a word."""
+    monkeypatch.setattr(follow, "WAIT_S", 0.0)
+    world = World()
+    for name in ("h1", "h2", "h3"):
+        world.agent(name, host=name)
+    world.do(upkeep.end_agent, Incarnation("h3"), why="", host_state="gone", now=1.0)
+
+    async def story() -> None:
+        farm = farm_of(world, tmp_path)
+        farm.adopt()
+        await follow._tell_of_waiting(farm)
+
+    asyncio.run(story())
+    assert capsys.readouterr().err == "h[1-2]: waiting until nothing of ours runs there\n"
 
 
 def test_a_host_that_fell_silent_in_quarantine_is_lost_when_it_is_probed(tmp_path: Path) -> None:

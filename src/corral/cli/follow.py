@@ -26,6 +26,7 @@ from corral.client import Client
 from corral.engine import queries
 from corral.errors import CorralError, MasterError, NoHostError
 from corral.failpoint import around
+from corral.hosts import hostset
 from corral.ids import RunId
 from corral.model.base import Frozen
 from corral.model.run import Submission
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractContextManager
 
+    from corral.master.farm import Farm
     from corral.master.master import Master
     from corral.model.host import RunHost
     from corral.model.run import Run, Submitted
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+WAIT_S = 2.0  # the end may wait so long for hosts without a word
 EVERY_S = 0.1  # between looks at the run for the progress line
 ENDING_S = 2.0  # a master that broke off an answer is gone within this
 PATIENCE_S = 30.0  # for a lock that somebody holds without ever saying where
@@ -130,6 +133,7 @@ def _as_master(folder: StateFolder, wish: Wish, told: list[Submitted]) -> tuple[
     from corral.server.app import serve
 
     store = folder.open_store()
+    waiting: list[asyncio.Task[None]] = []  # it ends with the loop
 
     async def job(master: Master) -> tuple[int, RunId]:
         own: RunId | None = None
@@ -140,12 +144,21 @@ def _as_master(folder: StateFolder, wish: Wish, told: list[Submitted]) -> tuple[
             raise
         finally:
             _hand_over(folder, master, but=own)
+        if not wish.quiet:
+            waiting.append(asyncio.create_task(_tell_of_waiting(master.farm), name="tell"))
         return ended
 
     try:
         return asyncio.run(unwrapped(serve(folder, store, job)))
     finally:
         store.close()
+
+
+async def _tell_of_waiting(farm: Farm) -> None:
+    """Say for whom the end waits, if it does: an agent that does not answer is given its time."""
+    await asyncio.sleep(WAIT_S)
+    if names := farm.staying():
+        talk(f"{hostset.fold(names)}: waiting until nothing of ours runs there")
 
 
 def _as_follower(folder: StateFolder, wish: Wish, told: list[Submitted]) -> tuple[int, RunId]:

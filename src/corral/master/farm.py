@@ -124,6 +124,10 @@ class Farm:
             for keeper in self._all():
                 group.create_task(keeper.stop(now=now), name=f"stop {keeper.spec.name}")
 
+    def staying(self) -> list[str]:
+        """Name the hosts that have an agent, as far as is known."""
+        return [keeper.spec.name for keeper in self._all() if keeper.has_agent]
+
     def _all(self) -> list[HostKeeper]:
         return [*self._keepers.values(), *self._surplus]
 
