@@ -109,7 +109,10 @@ def test_the_end_says_for_whom_it_waits(
         await follow._tell_of_waiting(farm)
 
     asyncio.run(story())
-    assert capsys.readouterr().err == "h[1-2]: waiting until nothing of ours runs there\n"
+    assert (
+        capsys.readouterr().err
+        == "h[1-2]: waiting until nothing of ours runs there (Ctrl-C leaves it)\n"
+    )
 
 
 def test_a_host_that_fell_silent_in_quarantine_is_lost_when_it_is_probed(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ the first follower takes the lock, or, for a detached run, a process in the back
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 import os
 import signal
@@ -133,23 +134,25 @@ def _as_master(folder: StateFolder, wish: Wish, told: list[Submitted]) -> tuple[
     from corral.server.app import serve
 
     store = folder.open_store()
+    signals = Signals()
     waiting: list[asyncio.Task[None]] = []  # it ends with the loop
 
     async def job(master: Master) -> tuple[int, RunId]:
         own: RunId | None = None
         try:
-            ended = await _Follower(folder, _Inside(master), wish, told).see_through()
+            ended = await _Follower(folder, _Inside(master), wish, told, signals).see_through()
         except BaseException:  # ours cannot go on, and says why; others can
             own = told[0].run if told else wish.run
             raise
         finally:
             _hand_over(folder, master, but=own)
+            signals.at_the_end(master.farm.give_up)
         if not wish.quiet:
             waiting.append(asyncio.create_task(_tell_of_waiting(master.farm), name="tell"))
         return ended
 
     try:
-        return asyncio.run(unwrapped(serve(folder, store, job)))
+        return asyncio.run(unwrapped(signals.heeded(serve(folder, store, job))))
     finally:
         store.close()
 
@@ -158,15 +161,16 @@ async def _tell_of_waiting(farm: Farm) -> None:
     """Say for whom the end waits, if it does: an agent that does not answer is given its time."""
     await asyncio.sleep(WAIT_S)
     if names := farm.staying():
-        talk(f"{hostset.fold(names)}: waiting until nothing of ours runs there")
+        talk(f"{hostset.fold(names)}: waiting until nothing of ours runs there (Ctrl-C leaves it)")
 
 
 def _as_follower(folder: StateFolder, wish: Wish, told: list[Submitted]) -> tuple[int, RunId]:
     mark = folder.follow()
     client = Client(folder)
+    signals = Signals()
     try:
-        follower = _Follower(folder, _Beside(client), wish, told)
-        return asyncio.run(unwrapped(follower.see_through()))
+        follower = _Follower(folder, _Beside(client), wish, told, signals)
+        return asyncio.run(unwrapped(signals.heeded(follower.see_through())))
     finally:
         client.close()
         mark.close()
@@ -232,11 +236,54 @@ def _first(group: BaseExceptionGroup[CorralError]) -> CorralError:
     return error
 
 
+class Signals:
+    """What is asked by signals, from the first moment to the last."""
+
+    def __init__(self) -> None:
+        self._asked: collections.deque[str] = collections.deque()
+        self._leave: Callable[[], None] | None = None
+
+    async def heeded(self, going: Awaitable[T]) -> T:
+        """Take signals for words while something goes on."""
+        loop = asyncio.get_running_loop()
+        words = {
+            signal.SIGINT: "interrupt",
+            signal.SIGTERM: "terminate",
+            signal.SIGHUP: "hangup",
+        }
+        for number, word in words.items():
+            loop.add_signal_handler(number, self._hear, word)
+        try:
+            return await going
+        finally:
+            for number in words:
+                loop.remove_signal_handler(number)
+
+    def take(self) -> str:
+        """Give the next word, "" if there is none."""
+        return self._asked.popleft() if self._asked else ""
+
+    def at_the_end(self, leave: Callable[[], None]) -> None:
+        """Nobody takes words any more: whoever wants to go has no more to wait for."""
+        self._leave = leave
+
+    def _hear(self, word: str) -> None:
+        if self._leave is None:
+            self._asked.append(word)
+        elif word != "hangup":  # what is left to do needs no terminal
+            self._leave()
+
+
 class _Follower:
     """Follows one run: progress, signals, exit code."""
 
     def __init__(
-        self, folder: StateFolder, session: Session, wish: Wish, told: list[Submitted]
+        self,
+        folder: StateFolder,
+        session: Session,
+        wish: Wish,
+        told: list[Submitted],
+        signals: Signals,
     ) -> None:
         self._folder = folder
         self._was_short = False
@@ -245,31 +292,30 @@ class _Follower:
         self._told = told
         self._progress = Progress(quiet=wish.quiet)
         self._news = HostNews()
-        self._asked: asyncio.Queue[str] = asyncio.Queue()
+        self._signals = signals
         self._interrupts = 0
         self._code: int | None = None  # decided by a signal
 
     async def see_through(self) -> tuple[int, RunId]:
-        with self._signals():
-            if self._wish.stream is not None:
-                with self._session.reader() as reader:
-                    self._wish.stream.begin(reader)
-            run = await self._begin()
-            if not self._wish.watch:
-                await self._session.serve(run)
-            try:
-                ended = await self._wait(run)
-            except NoHostError:
-                hosts = await self._session.hosts(run)
-                self._tell_hosts(hosts if len(hosts) > 1 else [])  # one alone is the error itself
-                raise
-            self._tell_hosts(await self._session.hosts(run), at_the_end=True)
-            self._progress.clear()
-            if self._code == DETACHED:
-                return 0, run
-            await self._session.collect(run)
-            self._tell_of_another_command(ended)
-            return self._exit_code(ended), run
+        if self._wish.stream is not None:
+            with self._session.reader() as reader:
+                self._wish.stream.begin(reader)
+        run = await self._begin()
+        if not self._wish.watch:
+            await self._session.serve(run)
+        try:
+            ended = await self._wait(run)
+        except NoHostError:
+            hosts = await self._session.hosts(run)
+            self._tell_hosts(hosts if len(hosts) > 1 else [])  # one alone is the error itself
+            raise
+        self._tell_hosts(await self._session.hosts(run), at_the_end=True)
+        self._progress.clear()
+        if self._code == DETACHED:
+            return 0, run
+        await self._session.collect(run)
+        self._tell_of_another_command(ended)
+        return self._exit_code(ended), run
 
     async def _begin(self) -> RunId:
         wish = self._wish
@@ -356,25 +402,9 @@ class _Follower:
 
     # ---------------------------------------------------------------- signals
 
-    @contextlib.contextmanager
-    def _signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN202  (a generator for with)
-        loop = asyncio.get_running_loop()
-        handled = {
-            signal.SIGINT: "interrupt",
-            signal.SIGTERM: "terminate",
-            signal.SIGHUP: "hangup",
-        }
-        for number, word in handled.items():
-            loop.add_signal_handler(number, self._asked.put_nowait, word)
-        try:
-            yield
-        finally:
-            for number in handled:
-                loop.remove_signal_handler(number)
-
     async def _obey_signals(self, run: RunId) -> None:
-        while not self._asked.empty():
-            match self._asked.get_nowait():
+        while word := self._signals.take():
+            match word:
                 case "interrupt":
                     await self._interrupt(run)
                 case "terminate":

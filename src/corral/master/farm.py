@@ -128,6 +128,11 @@ class Farm:
         """Name the hosts that have an agent, as far as is known."""
         return [keeper.spec.name for keeper in self._all() if keeper.has_agent]
 
+    def give_up(self) -> None:
+        """Wait hardly any longer for agents that are to end."""
+        for keeper in self._all():
+            keeper.give_up()
+
     def _all(self) -> list[HostKeeper]:
         return [*self._keepers.values(), *self._surplus]
 

@@ -38,6 +38,7 @@ KILL_S = 20.0  # ... and killed from outside when this is over: grace, a tree th
 START_S = 5.0  # at the end: for an agent that is just being started; it ends with its login
 REACH_S = 15.0  # at the end: to reach one that lives, as ssh's ConnectTimeout and a word take …
 AWAY_S = 1.0  # … on a host that could not be reached before
+GIVE_UP_S = 1.0  # at the end: for an agent that nobody wants to wait for; a sound one ends in less
 SOON_S = (0.1, 0.3, 0.6, 1.0, 2.0, 4.0)  # pauses while a busy server refuses; a word is said after
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0)  # pauses between tries to reach a host that is away
 YOUNG_S = 5.0  # an agent that lived shorter than this died at once
@@ -93,6 +94,7 @@ class HostKeeper:
         self._replaces = False  # the next agent takes the place of one that died
         self._deaths = 0  # agents in a row that died at once
         self._ended = asyncio.Event()
+        self._farewell: asyncio.Timeout | None = None  # while `stop` waits for the agent to end
         self._task: asyncio.Task[None] | None = None
 
     # ---------------------------------------------------------------- what may be asked of it
@@ -182,18 +184,35 @@ class HostKeeper:
         await self._failed(problem)
 
     async def stop(self, *, now: bool = False) -> None:
-        """End the agent and see it gone, with its folder, as far as it can be reached."""
+        """End the agent and see it gone, with its folder, as far as it can be reached.
+
+        `give_up` ends the wait for it.
+        """
         self._stopping = True
         self._wanted = False
         self._tell_to_end("now" if now else "drain")
         self._news.set()
-        if not await self._ends_within(self._patience()) and not await self._is_made_to_end():
+        if not await self._is_seen_gone():
             self._cancel()
             await self._ended.wait()
         try:
             await self._leave()
         except StoreError as error:  # the next master finds it as it was, and asks it
             log.warning("end not recorded host=%s reason=%s", self.spec.name, error)
+
+    def give_up(self) -> None:
+        """Wait hardly any longer for an agent that is to end: it may be left."""
+        if self._farewell is not None and self._farewell.when() is None:
+            self._farewell.reschedule(asyncio.get_running_loop().time() + GIVE_UP_S)
+
+    async def _is_seen_gone(self) -> bool:
+        try:
+            async with asyncio.timeout(None) as self._farewell:
+                return await self._ends_within(self._patience()) or await self._is_made_to_end()
+        except TimeoutError:
+            return False
+        finally:
+            self._farewell = None
 
     async def _leave(self) -> None:
         """Write down that an agent could not be seen gone, or never came to be."""
