@@ -97,11 +97,21 @@ def plainly(answer: Answered[Checked]) -> dict[str, Any]:
     """Give an answer for ``--json``."""
     found: dict[str, Any] = {"host": answer.spec.name, "seconds": round(answer.took_s, 3)}
     if answer.error is not None:
-        return found | {"error": answer.error.message, "hint": answer.error.hint}
+        return found | problem(answer)
     assert answer.said is not None
     facts = answer.said.facts
     off_s = round(_off(answer, facts), 3)
     return found | {"facts": facts, "clock_off_s": off_s, "note": _note(answer)}
+
+
+def problem(answer: Answered[Any]) -> dict[str, Any]:
+    """Give why a host could not be asked, for ``--json``."""
+    assert answer.error is not None
+    return {
+        "host": answer.spec.name,
+        "error": answer.error.message,
+        "hint": answer.error.hint,
+    }
 
 
 def traits(answer: Answered[Checked], facts: Facts) -> Traits:

@@ -68,23 +68,29 @@ def command(
     specs = selected(flags) or (LOCAL_SPEC,)
     answers = survey(specs, "reap", {"owner": owner, "kill": False}, kind=Found)
     found = _remains(answers)
+    unasked, untouched = _failed(answers), []
     if not as_json:
-        _show(found, answers)
+        _show(found)
+        _tell_failures(unasked)
     kill = bool(found) and not dry_run
     if kill and not output.ask(f"end and remove {len(found)} of them?", yes=yes):
         raise UsageError("nothing was ended", hint="corral reap --yes does not ask")
     if kill:
         having = {name for name, _ in found}
         again = [spec for spec in specs if spec.name in having]
-        found = _remains(survey(again, "reap", {"owner": owner, "kill": True}, kind=Found))
+        told = survey(again, "reap", {"owner": owner, "kill": True}, kind=Found)
+        found, untouched = _remains(told), _failed(told)
+    failed = unasked + untouched
     if as_json:
         remains = [{"host": name, "agent": one} for name, one in found]
-        output.print_json({"found": remains, "ended": kill})
+        errors = [hosttable.problem(answer) for answer in failed]
+        output.print_json({"found": remains, "ended": kill, "errors": errors})
     elif kill:
         _tell(found)
-    if answers and all(answer.error is not None for answer in answers):
+        _tell_failures(untouched)
+    if len(unasked) == len(answers):
         raise NoHostError(f"none of {len(answers)} hosts can be asked", hint="see above")
-    ctx.exit(1 if any(one.unclean for _, one in found) or hosttable.failures(answers) else 0)
+    ctx.exit(1 if failed or any(one.unclean for _, one in found) else 0)
 
 
 def _owner(owner: str | None, *, every_owner: bool) -> str | None:
@@ -106,7 +112,11 @@ def _remains(answers: Sequence[Answered[Found]]) -> list[tuple[str, Remains]]:
     ]
 
 
-def _show(found: Sequence[tuple[str, Remains]], answers: Sequence[Answered[Found]]) -> None:
+def _failed(answers: Sequence[Answered[Found]]) -> list[Answered[Found]]:
+    return [answer for answer in answers if answer.error is not None]
+
+
+def _show(found: Sequence[tuple[str, Remains]]) -> None:
     if found:
         output.print_table(
             ("host", "owner", "agent", "state", "processes", "folder"),
@@ -124,13 +134,17 @@ def _show(found: Sequence[tuple[str, Remains]], answers: Sequence[Answered[Found
         )
     else:
         talk("nothing of corral is there")
+
+
+def _tell_failures(answers: Sequence[Answered[Found]]) -> None:
     for names, text in hosttable.failures(answers):
         talk(f"{names}: {plain(text)}".replace("\n", "\n  try: "))
 
 
-def _tell(ended: Sequence[tuple[str, Remains]]) -> None:
-    talk(f"ended and removed: {len(ended)}")
-    for name, one in ended:
-        if one.unclean:
-            pids = " ".join(map(str, one.unclean))
-            talk(f"{name}: cannot be killed: {pids}")
+def _tell(told: Sequence[tuple[str, Remains]]) -> None:
+    """Say how many were ended, and which would not die."""
+    unclean = [(name, one) for name, one in told if one.unclean]
+    talk(f"ended and removed: {len(told) - len(unclean)}")
+    for name, one in unclean:
+        pids = " ".join(map(str, one.unclean))
+        talk(f"{name}: cannot be killed: {pids}")
