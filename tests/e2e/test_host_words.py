@@ -10,7 +10,6 @@ import pytest
 from tests.support.puppet import puppets
 
 if TYPE_CHECKING:
-
     from tests.support.corral import Corral
 
 REFUSED = "me@h1: Permission denied (publickey).\n"

@@ -223,6 +223,59 @@ def test_an_unplugged_host_alone_is_no_usable_host(remote: Corral, ward: Bed) ->
     )
 
 
+def test_a_host_whose_name_cannot_be_looked_up_for_now_is_tried_again(
+    remote: Corral, ward: Bed
+) -> None:
+    """Bug: it was told to have its spelling checked, and not used to the end of the run."""
+    remote.environment["CORRAL_SSH"] = str(
+        remote.write(
+            "ssh-without-names",
+            '#!/bin/sh\ncase "$*" in *"-- h2 "*) mkdir once 2>/dev/null && {\n'
+            "echo ssh: Could not resolve hostname h2: Temporary failure in name resolution >&2\n"
+            f'exit 255; }} ;; esac\nexec {ward.ssh} "$@"\n',
+            executable=True,
+        )
+    )
+    both = "mkdir -p /tmp/came; until test -e /tmp/came/go; do sleep 0.05; done; echo {1..2}"
+    process = remote.start("run", "-w", "h[1-2]", "-j1", both)
+    wait_until(lambda: running(remote) == {"h1": 1, "h2": 1}, seconds=30, what="both are used")
+    for name in ("h1", "h2"):
+        ward[name].sh("touch /tmp/came/go")
+    _, said = process.communicate(timeout=40)
+    for name in ("h1", "h2"):
+        ward[name].sh("rm -r /tmp/came")
+    assert process.returncode == 0, said
+    told(said, "h2", "Temporary failure in name resolution", "corral tries again")
+
+
+@pytest.mark.parametrize(
+    ("ill", "reason", "hint"),
+    [
+        ("h3", "on the way: the jump host cannot reach it: No route to host", "is it switched on"),
+        ("h2", "on the way: root@{h2}: Permission denied (publickey)", "ssh-copy-id root@{h2}"),
+    ],
+    ids=["the host", "its jump host"],
+)
+def test_who_is_ill_on_the_way_by_a_jump_host_is_named(
+    remote: Corral, ward: Bed, ill: str, reason: str, hint: str
+) -> None:
+    """Bug: the one was told to be under load, the other had to be guessed."""
+    own = ward.config.read_text()
+    behind = f"Host behind\n  HostName {ward['h3'].address}\n  ProxyJump h2\n"
+    ward.config.write_text(behind + own)
+    address = {"h2": ward["h2"].address}
+    if ill == "h3":
+        ward["h3"].unplug()
+    else:
+        ward["h2"].lock_out()
+    try:
+        done = remote("hosts", "check", "-w", "behind", code=3)
+    finally:
+        ward.config.write_text(own)
+        ward["h3"].plug()
+    told(done.stdout, "behind", reason.format(**address), hint.format(**address))
+
+
 def test_a_wrong_python_of_the_host_is_named(remote: Corral) -> None:
     remote.write("hosts.toml", '[hosts.h2]\npython = "/opt/none/python3"\n[hosts."h[1,3]"]\n')
     check_named(remote, "h2", "/opt/none/python3 is no Python 3.6 or newer", "python = …")

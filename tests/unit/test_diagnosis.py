@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from corral.fleet import diagnosis
+from corral.model.host import HostSpec
 
 CHANGED = """\
 @@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@
@@ -22,6 +23,16 @@ Host key verification failed.
 """
 BANNER = "*** This system is for authorised users only. ***\n"
 CROWDED = "kex_exchange_identification: Connection closed by remote host\nConnection closed by 10.0.0.7 port 22\n"
+NO_KEY = "no such identity: /home/me/old: No such file or directory\n"
+TOO_MANY = (
+    "Received disconnect from UNKNOWN port 65535:2: Too many authentication failures\n"
+    "Disconnected from UNKNOWN port 65535\n"
+)
+NOT_REACHED = (
+    "kex_exchange_identification: Connection closed by remote host\n"
+    "Connection closed by UNKNOWN port 65535\n"
+)
+NOT_CARRIED = "stdio forwarding failed\n" + NOT_REACHED
 
 SAID = {
     "refused key": (
@@ -48,6 +59,12 @@ SAID = {
         "gpu07: Could not resolve hostname gpu07: Name or service not known",
         "check the spelling",
         "",
+    ),
+    "name server away": (
+        "ssh: Could not resolve hostname gpu07: Temporary failure in name resolution\n",
+        "gpu07: Could not resolve hostname gpu07: Temporary failure in name resolution",
+        "corral tries again",
+        "retryable",
     ),
     "refused connection": (
         "ssh: connect to host gpu07 port 2222: Connection refused\n",
@@ -115,6 +132,102 @@ SAID = {
         "look for yourself: ssh -F lab gpu07 true",
         "",
     ),
+    "refused key after a banner that talks of it": (
+        "Permission denied to all but members\nroot@10.0.0.7: Permission denied (publickey).\n",
+        "gpu07: Permission denied (publickey)",
+        "ssh-copy-id gpu07",
+        "",
+    ),
+    "under load, after a banner that talks of keys": (
+        "Access is by key, else: permission denied.\n" + CROWDED,
+        "gpu07: kex_exchange_identification: Connection closed by remote host",
+        "MaxStartups",
+        "retryable soon",
+    ),
+    "broken after a start-up file was refused a file": (
+        "bash: /etc/site: Permission denied\nclient_loop: send disconnect: Broken pipe\n",
+        "gpu07: client_loop: send disconnect: Broken pipe",
+        "its connection broke",
+        "retryable",
+    ),
+    "broken, with another key than the first": (
+        NO_KEY + "Connection to gpu07 closed by remote host.\n",
+        "gpu07: Connection to gpu07 closed by remote host",
+        "its connection broke",
+        "retryable",
+    ),
+    "no key": (
+        NO_KEY + "me@gpu07: Permission denied (publickey).\n",
+        "gpu07: no such identity: /home/me/old: No such file or directory",
+        "mend IdentityFile",
+        "",
+    ),
+    "off, behind a jump host": (
+        "channel 0: open failed: connect failed: No route to host\n" + NOT_CARRIED,
+        "gpu07: on the way: the jump host cannot reach it: No route to host",
+        "is it switched on",
+        "retryable",
+    ),
+    "off, behind a jump host that does not say so": (
+        "channel 0: open failed: connect failed: open failed\n" + NOT_CARRIED,
+        "gpu07: on the way: the jump host cannot reach it: open failed",
+        "is it switched on",
+        "retryable",
+    ),
+    "no sshd, behind a jump host": (
+        "channel 0: open failed: connect failed: Connection refused\n" + NOT_CARRIED,
+        "gpu07: on the way: the jump host cannot reach it: Connection refused",
+        "is its sshd running",
+        "retryable",
+    ),
+    "unknown to the jump host": (
+        "channel 0: open failed: connect failed: Name or service not known\n" + NOT_CARRIED,
+        "gpu07: on the way: the jump host cannot reach it: Name or service not known",
+        "HostName in ssh_config",
+        "",
+    ),
+    "the jump host carries nothing": (
+        "channel 0: open failed: administratively prohibited: open failed\n" + NOT_CARRIED,
+        "gpu07: on the way: the jump host cannot reach it: administratively prohibited: open failed",
+        "AllowTcpForwarding",
+        "",
+    ),
+    "the jump host refuses the key": (
+        BANNER + "me@bastion: Permission denied (publickey).\n" + NOT_REACHED,
+        "gpu07: on the way: me@bastion: Permission denied (publickey)",
+        "ssh-copy-id me@bastion",
+        "",
+    ),
+    "the jump host has no sshd": (
+        "ssh: connect to host bastion port 22: Connection refused\n" + NOT_REACHED,
+        "gpu07: on the way: connect to host bastion port 22: Connection refused",
+        "is its sshd running",
+        "retryable",
+    ),
+    "the jump host is off": (
+        "Connection timed out during banner exchange\nConnection to UNKNOWN port 65535 timed out\n",
+        "gpu07: on the way: Connection timed out during banner exchange",
+        "is it switched on",
+        "retryable",
+    ),
+    "the jump host is unknown": (
+        "ssh: Could not resolve hostname bastion: Name or service not known\n" + NOT_REACHED,
+        "gpu07: on the way: Could not resolve hostname bastion: Name or service not known",
+        "check the spelling",
+        "",
+    ),
+    "the jump host's key has changed": (
+        CHANGED.replace("gpu07", "bastion") + NOT_REACHED,
+        "gpu07: on the way: its host key has changed",
+        "ssh-keygen -R bastion",
+        "",
+    ),
+    "too many keys, behind a jump host": (
+        TOO_MANY,
+        "gpu07: Received disconnect from UNKNOWN port 65535:2: Too many authentication failures",
+        "IdentitiesOnly",
+        "",
+    ),
     "nothing": (
         "",
         "gpu07: ssh ended with 255 and says nothing",
@@ -127,12 +240,30 @@ SAID = {
 @pytest.mark.parametrize("case", SAID)
 def test_a_failed_login_is_explained(case: str) -> None:
     stderr, message, hint, ways = SAID[case]
-    error = diagnosis.ssh_failed("gpu07", ssh="ssh -F lab", code=255, stderr=stderr)
+    spec = HostSpec(name="gpu07", host="gpu07")
+    error = diagnosis.ssh_failed(spec, ssh="ssh -F lab", code=255, stderr=stderr)
     assert error.message == message
     assert hint in str(error.hint)
     assert error.retryable == ("retryable" in ways)
     assert error.soon == ("soon" in ways)
     assert not error.nothing_left
+
+
+@pytest.mark.parametrize(
+    ("stderr", "hint"),
+    [
+        ("me@10.0.0.7: Permission denied (publickey).\n", "ssh-copy-id -p 2222 me@10.0.0.7"),
+        (UNKNOWN, "look at its key once: ssh -p 2222 me@10.0.0.7"),
+        (CHANGED, "ssh-keygen -R '[10.0.0.7]:2222'"),
+        ("", "look for yourself: ssh -p 2222 me@10.0.0.7 true"),
+    ],
+    ids=["refused key", "unknown key", "changed key", "nothing"],
+)
+def test_what_is_to_be_done_is_for_the_host_as_it_is_reached(stderr: str, hint: str) -> None:
+    """Bug: user, port and address that hosts.toml gives were left out."""
+    spec = HostSpec(name="gpu07", host="10.0.0.7", user="me", port=2222)
+    error = diagnosis.ssh_failed(spec, ssh="ssh", code=255, stderr=stderr)
+    assert str(error.hint).endswith(hint)
 
 
 def test_what_a_forced_command_says_is_shown_briefly() -> None:

@@ -163,7 +163,7 @@ class SshLauncher:
             )  # fmt: skip
         return LaunchError(
             f"{self._spec.name}: the login takes longer than {LOGIN_S:.0f} s",
-            hint=diagnosis.HINT_ALONE.format(host=self._spec.name, ssh=shlex.join(self._ssh)),
+            hint=diagnosis.look_there(self._spec, ssh=shlex.join(self._ssh)),
             retryable=True,
         )
 
@@ -174,7 +174,7 @@ class SshLauncher:
         if login.old_pythons is not None:
             return diagnosis.no_python(name, too_old=login.old_pythons, chosen=self._spec.python)
         if code == SSH_FAILED or code < 0:
-            return diagnosis.ssh_failed(name, ssh=ssh, code=code, stderr=process.stderr)
+            return diagnosis.ssh_failed(self._spec, ssh=ssh, code=code, stderr=process.stderr)
         if not login.reached:
             noise = login.noise.decode(errors="replace") or process.stderr
             return diagnosis.other_command(name, ssh=ssh, noise=noise, code=code)
