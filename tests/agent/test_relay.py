@@ -64,6 +64,7 @@ class Listener(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.heard = bytearray()
+        self.told: list[str] = []  # to wait with its words, or to go on
         self.lost = False
         self.transport: Any = None
 
@@ -73,6 +74,12 @@ class Listener(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.heard += data
 
+    def pause_writing(self) -> None:
+        self.told.append("wait")
+
+    def resume_writing(self) -> None:
+        self.told.append("go on")
+
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
         self.lost = True
@@ -81,7 +88,8 @@ class Listener(asyncio.Protocol):
 class World:
     """A login with ends that are only kept."""
 
-    def __init__(self) -> None:
+    def __init__(self, listener: type[Listener] = Listener) -> None:
+        self._listener = listener
         self.payload = Payload({"owner": "o"})
         self.pipe = Pipe()
         self.listeners: list[Listener] = []
@@ -101,7 +109,7 @@ class World:
         return SHELL + b"\n\n" + self.payload.mark + b' {"folder": "/f"}\n'
 
     def _connect(self) -> Listener:
-        self.listeners.append(Listener())
+        self.listeners.append(self._listener())
         return self.listeners[-1]
 
     def _commit(self) -> None:
@@ -202,6 +210,96 @@ def test_a_host_cannot_open_streams_without_end() -> None:
         for number in range(1, 1000):
             world.login.data_received(frame(number, b"?"))
         assert len(world.listeners) == relay.MOST_STREAMS
+
+    asyncio.run(hear())
+
+
+def test_a_stream_too_many_is_ended_and_never_begun_in_its_middle() -> None:
+    async def hear() -> None:
+        world = World()
+        world.login.data_received(world.answer())
+        for number in range(1, relay.MOST_STREAMS + 2):
+            world.login.data_received(frame(number, b"a"))
+        late = relay.MOST_STREAMS + 1
+        assert frames(bytes(world.pipe.written).partition(frame(0, b""))[2]) == [(late, b"")]
+        world.login.data_received(frame(1, b"") + frame(late, b"b") + frame(late + 1, b"c"))
+        assert [bytes(one.heard) for one in world.listeners] == [b"a"] * relay.MOST_STREAMS + [b"c"]
+
+    asyncio.run(hear())
+
+
+def test_who_answers_a_host_that_does_not_read_is_told_to_wait() -> None:
+    async def speak() -> None:
+        world = World()
+        world.login.data_received(world.answer() + frame(1, b"?"))
+        one = world.listeners[0]
+        world.login.pause_writing()
+        one.transport.write(bytes(relay.MOST_PENDING))
+        assert one.told == []
+        for _ in range(3):
+            one.transport.write(b"x")
+        assert one.told == ["wait"]
+        world.login.resume_writing()
+        assert one.told == ["wait", "go on"]
+        one.transport.write(b"x")
+        assert one.told == ["wait", "go on"]
+
+    asyncio.run(speak())
+
+
+def test_what_is_said_on_being_told_to_go_on_comes_after_what_was_said_before() -> None:
+    class Eager(Listener):
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self.transport.write(b"last")
+
+    async def speak() -> None:
+        world = World(Eager)
+        world.login.data_received(world.answer() + frame(1, b"?"))
+        said = bytes(range(256)) * (relay.MOST_PENDING // 256 + 1)
+        world.pipe.written.clear()
+        world.login.pause_writing()
+        world.listeners[0].transport.write(said)
+        world.login.resume_writing()
+        assert b"".join(data for _, data in frames(bytes(world.pipe.written))) == said + b"last"
+
+    asyncio.run(speak())
+
+
+def test_of_a_stream_that_was_given_up_nothing_more_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay, "STREAM_BYTES", 100)
+
+    async def hear() -> None:
+        world = World()
+        world.login.data_received(world.answer() + frame(1, b"?"))
+        one = world.listeners[0]
+        one.transport.pause_reading()
+        world.login.pause_writing()  # nor does the host read
+        for _ in range(10):
+            world.login.data_received(frame(1, b"x" * 50))
+        await asyncio.sleep(0)
+        assert one.lost
+        one.transport.resume_reading()
+        assert bytes(one.heard) == b"?"
+
+    asyncio.run(hear())
+
+
+def test_a_listener_that_has_closed_hears_nothing_more() -> None:
+    async def hear() -> None:
+        world = World()
+        world.login.data_received(world.answer() + frame(1, b"?"))
+        one = world.listeners[0]
+        world.pipe.written.clear()
+        world.login.pause_writing()
+        one.transport.write(b"bye")
+        one.transport.close()
+        world.login.data_received(frame(1, b"more"))
+        assert bytes(one.heard) == b"?"
+        world.login.resume_writing()
+        assert frames(bytes(world.pipe.written)) == [(1, b"bye"), (1, b"")]
 
     asyncio.run(hear())
 
@@ -337,7 +435,7 @@ def talks(folder: Path, one: OneRelay) -> bool:
 def test_many_connections_are_carried_both_ways(
     tmp_path: Path, relays: Callable[[], OneRelay]
 ) -> None:
-    """Real relay, real pipe: 12 connections, each told a megabyte back as it said it."""
+    """Real relay, real pipe: each connection is told a megabyte back as it said it."""
     one = relays()
     one.wait_up()
 
@@ -363,7 +461,7 @@ def test_many_connections_are_carried_both_ways(
         await loop.create_connection(lambda: login, sock=one.ours)
         login.data_received(payload.mark + b" {}\n")
         async with asyncio.timeout(15), asyncio.TaskGroup() as group:
-            for number in range(12):
+            for number in range(relay.MOST_STREAMS):
                 group.create_task(talk(number))
         login.close()
         await login.over.wait()

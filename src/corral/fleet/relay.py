@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 LINE = 1 << 20  # bytes of a line that are kept; any answer is shorter
 NOISE = 4096  # bytes kept of what a start-up file prints; it may print as much as it likes
-MOST_STREAMS = 64  # an agent opens three
+MOST_STREAMS = 8  # an agent opens three; those it gave up may still be on their way
 STREAM_BYTES = 80 << 20  # not yet taken by the listener; more than any honest request
+MOST_PENDING = 256 << 10  # bytes to the host, for each stream; whoever has more to say waits
+LEAST_PENDING = 64 << 10  # bytes; it may go on
 PENDING = 256 << 10  # bytes handed to the login's pipe ahead of what it took
 
 
@@ -166,9 +168,12 @@ class Login(asyncio.Protocol):
         if stream is None:
             if number <= self._opened:
                 return  # it ended on this side, which the relay did not know yet
-            if not data or self._connect is None or len(self._streams) >= MOST_STREAMS:
+            if not data or self._connect is None:
                 return
             self._opened = number
+            if len(self._streams) >= MOST_STREAMS:
+                self._refuse(number)
+                return
             stream = self._streams[number] = Stream(number, self)
             stream.join(self._connect())
         if data:
@@ -176,6 +181,11 @@ class Login(asyncio.Protocol):
         else:
             del self._streams[number]
             stream.lose()
+
+    def _refuse(self, number: int) -> None:
+        """Hang up a stream at once: its agent tries again. Who does not read is told nothing."""
+        if not self._blocked:
+            self._frame(number, b"")
 
     def ready(self, stream: Stream) -> None:
         """A stream has something to send."""
@@ -199,6 +209,7 @@ class Login(asyncio.Protocol):
                 self._turns.append(stream)
             elif stream.is_closing():
                 stream.end()
+            stream.relax()  # last: it may have the next piece written
 
     def _frame(self, number: int, data: bytes) -> None:
         self._write(number.to_bytes(4, "big") + len(data).to_bytes(4, "big") + data)
@@ -215,6 +226,7 @@ class Stream(asyncio.Transport):
         self._protocol: asyncio.Protocol | None = None
         self._inbox = bytearray()  # from the host, while the listener takes nothing
         self._paused = False
+        self._full = False  # the protocol was told to wait with its words
         self._closing = False
         self._lost = False
 
@@ -224,12 +236,14 @@ class Stream(asyncio.Transport):
         protocol.connection_made(self)
 
     def receive(self, data: bytes) -> None:
-        """Hand on what came from the host."""
+        """Hand on what came from the host; a listener that has closed hears nothing more."""
+        if self._closing:
+            return
         if self._paused:
             self._inbox += data
             if len(self._inbox) > STREAM_BYTES:
                 self.abort()
-        elif self._protocol is not None and not self._lost:
+        elif self._protocol is not None:
             self._protocol.data_received(data)
 
     def take(self, most: int) -> bytes:
@@ -238,8 +252,14 @@ class Stream(asyncio.Transport):
         del self.pending[:most]
         return piece
 
+    def relax(self) -> None:
+        """Let a protocol that waits go on once little is left to be sent."""
+        if self._full and not self._lost and len(self.pending) < LEAST_PENDING:
+            self._full = False
+            self.get_protocol().resume_writing()
+
     def end(self) -> None:
-        """Close for good, everything having been sent."""
+        """Close for good; what has not been sent never will be."""
         self._login.ended(self.number)
         self.lose()
 
@@ -249,6 +269,7 @@ class Stream(asyncio.Transport):
             return
         self._lost = self._closing = True
         self.pending.clear()
+        self._inbox.clear()
         if self._protocol is not None:  # later: it may be in the middle of closing us
             asyncio.get_running_loop().call_soon(self._protocol.connection_lost, None)
 
@@ -258,6 +279,9 @@ class Stream(asyncio.Transport):
         if not self._closing:
             self.pending += data
             self._login.ready(self)
+            if not self._full and len(self.pending) > MOST_PENDING:
+                self._full = True
+                self.get_protocol().pause_writing()
 
     def pause_reading(self) -> None:
         self._paused = True
@@ -277,9 +301,7 @@ class Stream(asyncio.Transport):
             self._login.ready(self)
 
     def abort(self) -> None:
-        self._closing = True
-        self.pending.clear()
-        self._login.ready(self)
+        self.end()
 
     def is_closing(self) -> bool:
         return self._closing
