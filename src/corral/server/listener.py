@@ -12,6 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 import uvicorn
+from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 if TYPE_CHECKING:
@@ -22,6 +23,20 @@ if TYPE_CHECKING:
 logging.getLogger("uvicorn").addHandler(logging.NullHandler())  # never onto a user's terminal
 
 KEEP_ALIVE_S = 3600  # an idle agent speaks every 20 s; its connection is not ours to close
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's, with a peer that waits for an answer before it asks again, as all of ours do.
+
+    What is asked ahead uvicorn would take apart and keep, however much it is: a hundred times the
+    bytes that were sent.
+    """
+
+    def on_message_begin(self) -> None:
+        """Begin to read a request; what is raised here ends the connection."""
+        if self.cycle and not self.cycle.response_complete:
+            raise HttpParserError("a request before the answer to the last")
+        super().on_message_begin()
 
 
 class Listener:
@@ -81,8 +96,6 @@ class Listener:
         for connection in list(self._server.server_state.connections):
             connection.shutdown()
 
-    def connection(self) -> HttpToolsProtocol:
+    def connection(self) -> Connection:
         """Make the listener's end of one connection."""
-        return HttpToolsProtocol(
-            config=self._config, server_state=self._server.server_state, app_state={}
-        )
+        return Connection(config=self._config, server_state=self._server.server_state, app_state={})
