@@ -82,6 +82,7 @@ UNCLEAN_S = 10.0  # what cannot be killed in this time is named and left
 KILL_AGAIN_S = 0.01  # first pause between two rounds of killing, doubled up to ...
 KILL_PAUSE_S = 0.5
 MEND_S = 10.0  # a process that lived shorter than this is started anew only after a pause
+YOUNG_DEATHS = 8  # of supervisors in a row: none can live here, as where the folder was removed
 FETCH_TRIES = 3  # for a shipped file that arrives wrong or is refused
 PARTS = 64  # of runs, remembered; more are dropped when no lease needs them
 TIDY_ENTRIES = 100  # files removed at a stretch: a few milliseconds
@@ -370,6 +371,7 @@ class Link:
         self.mend_at = None  # when to look after a dead supervisor
         self.mend_until = 0.0  # what is not dead by then is left, and named
         self.mend_pause_s = 0.0  # before the next start: grows when supervisors die young
+        self.young_deaths = 0  # of supervisors, in a row
         self.born_at = clock.now()  # of the supervisor
         self.doomed = None  # tickets that died with the supervisor, until they are reported
         self.met = port is None  # the supervisor's table comes before our first word, once
@@ -436,10 +438,14 @@ class Link:
         self.doomed = list(self.running) + [t for t in self.queued if t in started]
         if now - self.born_at > MEND_S:
             self.mend_pause_s = 0.0
+            self.young_deaths = 0
         else:
             self.mend_pause_s = min(BACKOFF_LAST_S, self.mend_pause_s * 2 or BACKOFF_FIRST_S)
+            self.young_deaths += 1
         self.mend_at = now
         self.mend_until = now + UNCLEAN_S
+        if self.young_deaths == YOUNG_DEATHS:
+            self.on_terminate()
 
     def on_terminate(self):
         """End at once: kill what runs, report it if the master answers, go."""
@@ -1730,6 +1736,8 @@ class Supervisor:
             self._record_unstarted(task, problem.kind, problem.message)
         except OSError as problem:
             self.processes.release(task.group)
+            if problem.errno == errno.ENOENT and not os.path.exists(encode(self.config.folder)):
+                raise  # somebody removed it: to die gives back all that is here, blaming nobody
             message = "cannot make the task's folder: %s" % (problem.strerror or problem)
             self._record_unstarted(task, "env", message)
         else:

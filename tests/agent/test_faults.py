@@ -283,6 +283,17 @@ def test_start_that_cannot_work_says_why(bed: Bed, base: Path) -> None:
     bed.start()
 
 
+def test_agent_whose_folder_was_removed_gives_back_what_it_has(bed: Bed, base: Path) -> None:
+    """Bug: it kept its leases for ever; an idle one failed them."""
+    bed.start()
+    bed.run(lease(0, line="true"))
+    shutil.rmtree(base / f"corral-{os.geteuid()}")
+    bed.give(*(lease(n, line="true") for n in range(1, 4)))
+    reports = [bed.master.report(f"1-1-{n}-1") for n in range(1, 4)]
+    assert {report.ended for report in reports} == {"returned"}
+    bed.see_end()
+
+
 def test_agent_whose_folder_was_removed_ends(bed: Bed, base: Path) -> None:
     bed.start(linger_s=0.3)
     wait_until(lambda: bed.master.facts)

@@ -571,6 +571,33 @@ def test_supervisors_that_die_young_are_started_ever_more_slowly(world: World) -
     assert times == [0.01, 0.02, 0.04, 0.08, 0.16]
 
 
+def test_supervisors_that_cannot_live_end_the_agent(world: World) -> None:
+    """Bug: with its folder removed, one died after another, and what was leased waited for ever."""
+    world.queue(2)
+    for n in range(1, agent.YOUNG_DEATHS):
+        world.link.on_port_closed()
+        while len(world.processes.peers) < n:
+            world.tick(0.01)
+    assert not world.link.stop
+    world.link.on_port_closed()
+    world.tick(agent.BACKOFF_LAST_S)
+    assert len(world.processes.peers) == agent.YOUNG_DEATHS - 1
+    reports = [r for sent in world.exchanges for r in sent.said["reports"]]
+    assert {(r["ticket"], r["ended"]) for r in reports} == {("t0", "returned"), ("t1", "returned")}
+    world.answer(world.last, answered=["t0", "t1"])
+    assert world.last.said["bye"]
+
+
+def test_supervisors_that_lived_do_not_end_the_agent(world: World) -> None:
+    for n in range(1, 2 * agent.YOUNG_DEATHS):
+        world.answer(world.last)
+        world.tick(agent.MEND_S + 1.0)
+        world.link.on_port_closed()
+        world.tick(agent.BACKOFF_FIRST_S)
+        assert len(world.processes.peers) == n
+    assert not world.link.stop
+
+
 def test_file_that_altered_is_fetched_again(world: World) -> None:
     item = {"path": "data", "sha256": "ab", "size": 3}
     world.answer(world.last, parts={"p": PART}, leases=[lease(1, inputs=[item])])

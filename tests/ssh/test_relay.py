@@ -211,6 +211,13 @@ done
 # ---------------------------------------------------------------- masters
 
 
+def test_a_host_whose_work_folder_is_removed_begins_anew(remote: Corral, bed: Bed) -> None:
+    """Bug: it kept its tasks for ever, up as it was said to be."""
+    process = begin(remote, bed, ("h1",))
+    bed["h1"].sh("rm -rf /var/tmp/corral-*")
+    finish(remote, bed, process)
+
+
 def lose_master(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.communicate()
