@@ -61,6 +61,7 @@ TAIL_S = 0.05  # ... and at most one in this time: results go first
 
 BACKOFF_FIRST_S = 0.01  # between tries to reach the master, doubled ...
 BACKOFF_LAST_S = 1.0  # ... up to this
+FIRST_HOLD_S = 2.0  # the master may hold an exchange for so long until it has said for how long
 REPLY_S = 10.0  # beyond hold_s: a reply that takes longer is not coming
 FILE_REPLY_S = 60.0  # a chunk moves in milliseconds; a slow line gets its minute
 BURST_S = 0.05  # at most one exchange in this time while there is enough to do
@@ -341,7 +342,7 @@ class Link:
         self.asked = {}  # lane -> (method, path, number), what the reply's signature covers
         self.retry_at = None
         self.backoff_s = BACKOFF_FIRST_S
-        self.hold_s = 2.0
+        self.hold_s = FIRST_HOLD_S
         self.lost_at = clock.now()  # since when no master answers; None while one does
         self.held = False  # the supervisor starts nothing, for want of a master
         self.short = ""  # why the supervisor starts nothing, for want of room; the master is told
@@ -694,7 +695,7 @@ class Link:
     # ------------------------------------------------ obeying
 
     def _obey(self, sent, reply):
-        self.hold_s = reply.get("hold_s", 2.0)
+        before_s, self.hold_s = self.hold_s, reply.get("hold_s", FIRST_HOLD_S)
         if sent.facts:
             self.facts = None
         for ticket, line in sent.progress.items():
@@ -723,6 +724,7 @@ class Link:
             self.timeouts = timeouts
             self._tell({"timeouts": timeouts})
         self.courier.tail.wanted = {(t, n): at for t, n, at in reply.get("follow", ())}
+        fruits.append(self.hold_s > before_s)  # so long it can be held only from now on
         sent.fruitless = not (leases or any(fruits))
 
     def _is_new(self, lease):

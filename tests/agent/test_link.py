@@ -127,11 +127,21 @@ def test_every_message_decodes_as_the_protocol_says(world: World) -> None:
 
 
 def test_next_exchange_is_due_hold_s_after_the_last_was_sent(world: World) -> None:
+    world.answer(world.last, hold_s=3.0)
     world.tick(0.5)
     world.answer(world.last, hold_s=3.0)
     world.tick(2.4)
-    assert len(world.exchanges) == 1
+    assert len(world.exchanges) == 2
     world.tick(0.2)
+    assert len(world.exchanges) == 3
+
+
+def test_an_idle_host_that_may_be_held_longer_is_so_at_once(world: World) -> None:
+    """It would hear of nothing until then: a lone task would wait for it, or a stop."""
+    world.answer(world.last, hold_s=20.0)
+    assert len(world.exchanges) == 2
+    assert world.link.newest.state == "flying"
+    world.tick(29.9)
     assert len(world.exchanges) == 2
 
 
@@ -142,9 +152,10 @@ def test_free_slots_are_told_at_once_after_something_was_given(world: World) -> 
 
 
 def test_answer_with_nothing_new_is_not_asked_for_again_at_once(world: World) -> None:
+    world.answer(world.last, hold_s=5.0)
     world.answer(world.last, hold_s=5.0, kill=["unknown"], answered=["unknown"])
     world.tick(4.9)
-    assert len(world.exchanges) == 1
+    assert len(world.exchanges) == 2
 
 
 def test_report_while_one_is_held_goes_out_as_the_next_number_on_the_other_lane(
@@ -173,7 +184,8 @@ def test_only_the_reply_to_the_newest_number_counts(world: World) -> None:
 
 
 def test_exchange_with_reports_is_overtaken_only_when_the_master_is_slow(world: World) -> None:
-    world.answer(world.last, hold_s=9.0)
+    for _ in range(2):
+        world.answer(world.last, hold_s=9.0)
     world.hear(ended=[ended(1)])
     first = world.last
     world.tick(0.2)

@@ -7,10 +7,11 @@ same agent; at the latest when the next is due.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
 
+from corral.agent import FIRST_HOLD_S
 from corral.engine import exchange
 from corral.engine.parts import Parts
 from corral.ids import Incarnation, RunId
@@ -41,7 +42,7 @@ class Exchanges:
         self._store = store
         self._clock = clock
         self._held: dict[Incarnation, Held] = {}
-        self._told: dict[Incarnation, frozenset[str]] = {}
+        self._told: dict[Incarnation, Told] = {}
         self._stop: dict[Incarnation, Stop] = {}
         self._environments: dict[RunId, bytes] = {}
         self._here: set[Incarnation] = set()  # agents of this machine
@@ -141,13 +142,13 @@ class Exchanges:
         incarnation = Incarnation(request.incarnation)
         began = self._clock.ticks()
         older = self._held.get(incarnation)
-        if older is not None and older.number < request.number:
+        if older is not None and older.number <= request.number:
             older.event.set()
         silence = self._silences.get(incarnation)
         if silence is None:
             silence = self._new_silence() if older is None else older.silence
         silence.asked()
-        held = Held(request.number, silence)
+        held = Held(request.number, silence, self._known(request))
         hold_s = self.parts.terms.beat(holds_tickets=True)
         if older is None or older.number <= request.number:
             self._held[incarnation] = held
@@ -166,13 +167,18 @@ class Exchanges:
                     hold_s = LEAVING_S
                 if (
                     request.bye
-                    or self._says_something(reply, incarnation)
                     or self._held.get(incarnation) is not held
-                    or not await self._look_again(held, incarnation, reply.hold_s - waited)
+                    or self._says_something(reply, held, incarnation)
+                    or request.facts is not None  # it does not know yet how long it may be held
+                    or not await self._look_again(
+                        held, incarnation, min(reply.hold_s, held.known.hold_s) - waited
+                    )
                 ):
                     return reply
                 if self._closed:
                     return Reply(number=request.number, hold_s=NEXT_MASTER_S)
+                if self._held.get(incarnation) is not held:
+                    return Reply(number=request.number)
                 reply = await self._write(
                     exchange.grant, incarnation, request.number, self.parts, self._clock.now()
                 )
@@ -216,7 +222,14 @@ class Exchanges:
             raise
         return answer
 
-    def _says_something(self, reply: Reply, incarnation: Incarnation) -> bool:
+    def _known(self, request: Exchange) -> Told:
+        """Give what an agent knows; who repeats a request has not heard the reply to it."""
+        told = self._told.get(Incarnation(request.incarnation))
+        while told is not None and told.number >= request.number:
+            told = told.before
+        return told or NOTHING_TOLD
+
+    def _says_something(self, reply: Reply, held: Held, incarnation: Incarnation) -> bool:
         """Say whether the reply cannot wait; what was told before can.
 
         A kill takes its time, and the agent hears of it again in every reply.
@@ -225,8 +238,10 @@ class Exchanges:
         told |= {f"back:{name}" for name in reply.back}  # it may have to be killed after that
         if reply.stop:
             told |= {f"stop:{reply.stop}"}
-        news = told - self._told.get(incarnation, frozenset())
-        self._told[incarnation] = told
+        news = told - held.told
+        held.told = told
+        before = held.known._replace(before=None)
+        self._told[incarnation] = Told(held.number, told, reply.hold_s, before)
         return bool(news or reply.leases or reply.answered or reply.upload)
 
     def _dress(self, reply: Reply, incarnation: Incarnation) -> Reply:
@@ -246,12 +261,26 @@ class Exchanges:
         return msgspec.structs.replace(reply, parts=parts, stop=stop, follow=follow)
 
 
+class Told(NamedTuple):
+    """What an agent was told last that it need not hear twice."""
+
+    number: int  # of the exchange it was the reply to
+    words: frozenset[str]
+    hold_s: float  # the next one may be held for so long: it waits little longer for a reply
+    before: Told | None  # what it was told before that
+
+
+NOTHING_TOLD = Told(0, frozenset(), FIRST_HOLD_S, None)
+
+
 class Held:
     """One exchange that waits."""
 
-    def __init__(self, number: int, silence: Silence) -> None:
+    def __init__(self, number: int, silence: Silence, known: Told) -> None:
         self.number = number
         self.silence = silence
+        self.known = known  # to its agent
+        self.told = known.words  # with what was found since it is held
         self.event = asyncio.Event()
         self._followers: list[Held] = []
 
