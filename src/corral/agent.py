@@ -2463,7 +2463,7 @@ class Disk:
         return os.path.join(self.spool, ticket.encode(), name.encode())
 
     def outputs(self, ticket, folder, wanted):
-        """Find declared outputs: ([(name, path, size, mode)], [what is wrong with the others]).
+        """Find declared outputs: ([(name, path, size, mode)], [what is wrong with what is there]).
 
         ``folder`` is where the task ran if not in a folder of its own. Regular files only, none
         that a link leads to from outside, and none whose name would do something to a terminal.
@@ -2473,10 +2473,7 @@ class Disk:
         found = OrderedDict()
         complaints = []
         for name, kind in wanted:
-            matches = self._matches(base, name, kind) if safe_path(name) else []
-            if not matches:
-                complaints.append("no output %s" % name)
-            for path in matches:
+            for path in self._matches(base, name, kind) if safe_path(name) else ():
                 real = os.path.realpath(path)
                 try:
                     relative = os.path.relpath(path, base).decode()

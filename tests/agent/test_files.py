@@ -78,12 +78,12 @@ def test_declared_outputs_come_home(bed: Bed) -> None:
     assert clean.stdout.size == 0
 
 
-def test_missing_output_is_absent_and_said(bed: Bed) -> None:
+def test_missing_output_is_absent(bed: Bed) -> None:
     globbed = protocol.Output(name="*.dat", kind="glob")
     bed.start()
     [report] = bed.run(lease(1, "true", outputs=(FILE, globbed)))
     assert (report.ended, report.exit, report.files) == ("exited", 0, ())
-    assert report.message == "no output out.txt; no output *.dat"
+    assert report.message == ""
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_what_a_task_puts_in_place_of_its_folder_is_not_followed(
     bed.start(slots=1)
     line = f'D=$PWD; cd ..; mv "$D" "$D.away"; {instead.format(there)}'
     [report] = bed.run(lease(1, line=line, outputs=(FILE,)))
-    assert (report.exit, report.files, report.message) == (0, (), "no output out.txt")
+    assert (report.exit, report.files, report.message) == (0, (), "")
     (there / "out.txt").unlink()
     moved, after = bed.run(lease(2, line=line), lease(3, line="touch x; pwd -P"))
     assert moved.exit == after.exit == 0
@@ -139,7 +139,7 @@ def test_output_named_outside_is_refused(bed: Bed, name: str) -> None:
     bed.start()
     [report] = bed.run(lease(1, "true", outputs=(protocol.Output(name=name),)))
     assert report.files == ()
-    assert "no output" in report.message
+    assert report.message == ""
 
 
 def test_outputs_of_a_task_that_ran_in_the_users_folder(bed: Bed, base: Path) -> None:

@@ -75,6 +75,22 @@ def test_hostile_names_do_not_come_home(remote: Corral, case: str) -> None:
     assert [path.name for path in files.rglob("*") if not path.is_dir()] == ["good"]
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("ln -s /etc/passwd z", "z is missing: z leads out of the task's folder"),
+        ("mkfifo z", "z is missing: z is not a regular file"),
+        ("true", "z is missing"),
+    ],
+)
+def test_the_reason_says_what_is_wrong_with_an_output(
+    remote: Corral, line: str, reason: str
+) -> None:
+    """Bug: what is there and may not come home was only called missing."""
+    remote("run", "--name", "x", "-w", "h1", f"{line}; true {{n=1}} {{>z}}", code=1)
+    assert [row["reason"] for row in remote.rows("x", "failed.csv")] == [reason]
+
+
 def test_no_declared_path_leads_out_of_the_folder(remote: Corral) -> None:
     done = remote("run", "-w", "h1", "touch {n=1} {>../x}", code=2)
     assert "../x" in done.stderr

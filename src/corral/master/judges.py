@@ -160,7 +160,7 @@ class Judges:
         return found
 
     def _subject(self, reader: Reader, row: Row) -> _Subject:
-        attempt, number, generation, task, params, rep, k, ticket, host = row
+        attempt, number, generation, task, params, rep, k, ticket, host, said = row
         part = self._parts.get(reader, RunId(number), generation)
         result = queries.result_of_attempt(reader, attempt)
         expected = part.renderer.outputs(
@@ -168,13 +168,14 @@ class Judges:
         )
         run = queries.run(reader, RunId(number)) if part.command.checks else None
         counts = run is not None and run.generation == generation  # else it needs no check
+        missing = checks.missing(
+            [(output.name, output.kind) for output in expected],
+            [file.name for file in result.files],
+        )
         return _Subject(
             attempt=AttemptId(attempt),
             result=result,
-            missing=checks.missing(
-                [(output.name, output.kind) for output in expected],
-                [file.name for file in result.files],
-            ),
+            missing=f"{missing}: {said}" if missing and said else missing,
             source=RunSource(reader, self._blobs, run) if run is not None and counts else None,
             checks=tuple(checks.read(text) for text in part.command.checks),
         )
@@ -192,7 +193,7 @@ class _Subject(NamedTuple):
 
     attempt: AttemptId
     result: Result
-    missing: str  # of the declared outputs; "" = none
+    missing: str  # of the declared outputs, and what the host said of it; "" = none
     source: RunSource | None  # None: there is nothing more to check
     checks: tuple[Check, ...]
 

@@ -468,7 +468,8 @@ update attempt set kill = 1 where (state in ('leased', 'running') or outcome = '
 
 -- attempts_to_judge --
 -- Reported attempts after ?1 that a check must see, unless it could not say three times.
-select a.id, t.run_id, t.generation, t.number, t.params, t.rep, t.k, a.ticket, h.name from attempt a
+select a.id, t.run_id, t.generation, t.number, t.params, t.rep, t.k, a.ticket, h.name, a.message
+from attempt a
 join task t on t.id = a.task_id
 join host h on h.id = a.host_id
 where a.state = 'reported' and a.id > ?1 and a.unjudged < 3 order by a.id limit ?2
