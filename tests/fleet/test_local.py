@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ import msgspec
 import pytest
 
 from corral import ids
-from corral.fleet.base import AgentStart, Doors
+from corral.fleet import local
+from corral.fleet.base import AgentStart, Doors, LaunchError
 from corral.fleet.local import LocalLauncher
+from tests.support.puppet import mute
 from tests.support.wait import wait_until
 
 if TYPE_CHECKING:
@@ -78,6 +81,39 @@ def test_the_end_of_an_agent_is_seen_at_once(
             return await ended
 
     assert asyncio.run(story()) == ending
+
+
+def test_an_agent_that_says_nothing_is_given_up_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bug: it was told as what Python says of it, and its socket was listened on for ever."""
+    monkeypatch.setattr(sys, "executable", mute(tmp_path))
+    monkeypatch.setattr(local, "START_S", 0.2)
+    listening: list[Path] = []
+
+    async def listen(folder: Path) -> Callable[[], None]:
+        listening.append(folder)
+        return lambda: listening.remove(folder)
+
+    start = AgentStart(
+        owner=ids.new_owner(), incarnation=ids.new_incarnation(), key="00" * 32, host="localhost",
+        workdir=str(tmp_path),
+    )  # fmt: skip
+    one = LocalLauncher(doors=Doors(listen=listen, connect=nobody))
+    with pytest.raises(LaunchError, match="localhost: the agent's program does not answer") as told:
+        asyncio.run(one.start(start, committed=lambda: None))
+    assert told.value.retryable
+    assert not told.value.nothing_left
+    assert listening == []
+
+
+def test_an_agent_that_cannot_be_started_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    with pytest.raises(LaunchError, match=r"localhost: cannot start .*: No such file") as told:
+        asyncio.run(launcher().ask("check", {}))
+    assert told.value.retryable
 
 
 def signal_in(folder: str, number: signal.Signals) -> None:

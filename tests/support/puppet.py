@@ -1,4 +1,7 @@
-"""A host that says what a test wants: a program in place of ssh, which hears all that a host does."""
+"""Hosts that say what a test wants, or nothing.
+
+One is a program in place of ssh, which hears all that a host does; this machine's is one in place of Python.
+"""
 
 from __future__ import annotations
 
@@ -43,5 +46,13 @@ def puppets(folder: Path, **lines: list[str | dict[str, Any]]) -> str:
     program.write_text(
         _PROGRAM.format(python=sys.executable, folder=str(folder), shell=SHELL.decode())
     )
+    program.chmod(0o755)
+    return str(program)
+
+
+def mute(folder: Path) -> str:
+    """Give a program in place of Python that never says a word nor ends."""
+    program = folder / "mute"
+    program.write_text("#!/bin/sh\nexec sleep 3600\n")
     program.chmod(0o755)
     return str(program)

@@ -170,14 +170,32 @@ def _ask_agent(verb: str, words: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _run(words: list[str], line: bytes, seconds: float) -> subprocess.CompletedProcess[bytes]:
-    with around("local.run"):
-        return subprocess.run(
-            [sys.executable, "-I", "-S", *words],
-            input=line,
-            capture_output=True,
-            timeout=seconds,
-            check=False,
-        )
+    """Run the agent's own file to its end.
+
+    Raises:
+        LaunchError: It cannot be started, or does not end in time.
+    """
+    try:
+        with around("local.run"):
+            return subprocess.run(
+                [sys.executable, "-I", "-S", *words],
+                input=line,
+                capture_output=True,
+                timeout=seconds,
+                check=False,
+            )
+    except subprocess.TimeoutExpired as error:
+        raise LaunchError(
+            f"{LOCAL}: the agent's program does not answer within {seconds:g} s",
+            hint="is this machine overloaded, or its disk hanging?",
+            retryable=True,
+        ) from error
+    except OSError as error:
+        raise LaunchError(
+            f"{LOCAL}: cannot start {sys.executable}: {error.strerror}",
+            hint="see this machine's memory and limits",
+            retryable=True,
+        ) from error
 
 
 def _silent(done: subprocess.CompletedProcess[bytes]) -> LaunchError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from corral.fleet.base import Launcher
     from corral.model.host import HostSpec
 
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -88,6 +90,9 @@ async def _ask(
         said = understood(answer, kind, host=spec.name)
     except LaunchError as problem:
         error = problem
+    except Exception as problem:  # whatever it is, the other hosts' answers count
+        log.exception("host not asked host=%s", spec.name)
+        error = LaunchError(f"{spec.name}: {problem!r}", hint=f"corral hosts check -w {spec.name}")
     return Answered(
         spec=spec, said=said, error=error, at=time.time(), took_s=time.monotonic() - began
     )
