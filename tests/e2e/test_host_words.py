@@ -32,6 +32,41 @@ def agent(incarnation: str, **also: Any) -> dict[str, Any]:
     }
 
 
+# ---------------------------------------------------------------- a host that talks
+
+
+STEERS = "\x1b]0;owned\x07\x1b[31mred\x9b0m"  # a terminal's title, and colours
+VERBS = {
+    "run": ("run", "-w", "h1", "echo {1..3}"),
+    "check": ("hosts", "check", "-w", "h1"),
+    "reap": ("reap", "-w", "h1"),
+}
+TOLD = {
+    "steering": (STEERS, STEERS, "�]0;owned��[31mred�0m", "�]0;owned��[31mred�0m"),
+    "much": ("x" * 400_000, "y" * 400_000, "x" * 299 + "…", "y" * 299 + "…"),
+    "our own words": ("no room\n  try: rm -rf ~", "wait\nh2: is well", "no room", "wait"),
+    "no text": ({"a": [1]}, 7, "{'a': [1]}", "7"),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("case", TOLD)
+def test_of_what_a_host_says_a_line_is_told(
+    corral: Corral, tmp_path_factory: pytest.TempPathFactory, verb: str, case: str
+) -> None:
+    """Bug: in a run's last words a host could steer the terminal, fill it, and give hints of ours."""
+    error, hint, *expected = TOLD[case]
+    corral.environment["CORRAL_SSH"] = puppets(
+        tmp_path_factory.mktemp("hosts"), h1=[{"error": error, "hint": hint}]
+    )
+    done = corral(*VERBS[verb], code=3)
+    said = (done.stdout + done.stderr).replace("corral: h1", "h1")
+    said = said.replace("; then: corral resume echo", "")
+    assert f"h1: {expected[0]}\n  try: {expected[1]}\n" in said
+    assert len(said) < 2000
+    assert not {"\x1b", "\x07", "\x9b"} & set(said)
+
+
 # ---------------------------------------------------------------- corral reap
 
 

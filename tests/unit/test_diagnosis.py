@@ -293,3 +293,16 @@ def test_the_last_words_of_the_program_are_shown() -> None:
     stderr = "Traceback (most recent call last):\nMemoryError: no room\n\n"
     error = diagnosis.program_failed("gpu07", stderr=stderr, code=1)
     assert error.message == "gpu07: the agent did not start: MemoryError: no room"
+
+
+def test_of_a_long_line_the_beginning_is_shown() -> None:
+    long = "x" * 16_000
+    spec = HostSpec(name="gpu07", host="gpu07")
+    for error in (
+        diagnosis.ssh_failed(spec, ssh="ssh", code=255, stderr=long),
+        diagnosis.ssh_failed(spec, ssh="ssh", code=255, stderr=f"{long}: Connection refused"),
+        diagnosis.program_failed("gpu07", stderr=long, code=1),
+        diagnosis.no_python("gpu07", too_old=long, chosen=None),
+    ):
+        assert error.message.endswith("x" * 299 + "…")
+        assert len(error.message) < 400

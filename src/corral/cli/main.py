@@ -184,6 +184,8 @@ def _verb_of(error: click.ClickException, words: list[str]) -> str:
 
 
 def _show(error: CorralError) -> int:
+    from corral.cli.output import talk
+
     if os.environ.get("CORRAL_DEBUG"):
         import traceback
 
@@ -193,7 +195,7 @@ def _show(error: CorralError) -> int:
         lines += _caret(error.text, error.column)
     if error.hint:
         lines.append(f"  try: {error.hint}")
-    streams.say("\n".join(lines))
+    talk("\n".join(lines))
     return error.exit_code
 
 

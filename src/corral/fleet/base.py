@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+
+WORDS = 300  # letters of a host's own in a sentence of ours
 
 
 class LaunchError(CorralError):
@@ -61,6 +64,25 @@ class Joined(Frozen, frozen=True, kw_only=True):
     collects: bool = False  # it died; this is its second life
 
 
+def brief(said: object) -> str:
+    """Cut what a host says to what may stand in a sentence of ours: its first line, if that is short.
+
+    Any further line would read as our own hint.
+    """
+    text = said if isinstance(said, str) else reprlib.repr(said)
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    return first if len(first) <= WORDS else first[: WORDS - 1] + "…"
+
+
+def refusal(said: Mapping[str, Any], *, host: str) -> LaunchError:
+    """Explain that the agent's program cannot do it, by its own ``error`` and ``hint``."""
+    return LaunchError(
+        f"{host}: {brief(said['error'])}",
+        hint=brief(said.get("hint") or "") or None,
+        nothing_left=True,
+    )
+
+
 def understood(said: Mapping[str, Any], kind: type[T], *, host: str) -> T:
     """Read what the agent's program says on a host.
 
@@ -71,7 +93,7 @@ def understood(said: Mapping[str, Any], kind: type[T], *, host: str) -> T:
         return msgspec.convert(said, type=kind)
     except msgspec.ValidationError as error:
         raise LaunchError(
-            f"{host}: its agent's answer is not understood: {error}",
+            f"{host}: its agent's answer is not understood: {brief(str(error))}",
             hint=f"corral hosts check -w {host}",
         ) from error
 

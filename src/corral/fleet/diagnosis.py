@@ -10,7 +10,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
 
-from corral.fleet.base import LaunchError
+from corral.fleet.base import LaunchError, brief
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -114,7 +114,7 @@ def ssh_failed(spec: HostSpec, *, ssh: str, code: int | None, stderr: str) -> La
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     found = _find(SIGNS, lines[::-1]) or _find(ECHOES, lines)
     if found is None:
-        said = lines[-1] if lines else f"ssh ended with {code} and says nothing"
+        said = brief(lines[-1]) if lines else f"ssh ended with {code} and says nothing"
         return LaunchError(
             f"{spec.name}: {said}", hint=look_there(spec, ssh=ssh), retryable=not lines
         )
@@ -123,7 +123,7 @@ def ssh_failed(spec: HostSpec, *, ssh: str, code: int | None, stderr: str) -> La
     on_the_way = match.string != lines[-1] and bool(ON_THE_WAY.match(lines[-1]))
     if on_the_way:
         known |= {name: text for name, text in match.groupdict().items() if text}
-    text = sign.says or _plain(match.string, on_the_way=on_the_way)
+    text = sign.says or brief(_plain(match.string, on_the_way=on_the_way))
     return LaunchError(
         f"{spec.name}: on the way: {text}" if on_the_way else f"{spec.name}: {text}",
         hint=sign.hint.format_map(known),
@@ -153,7 +153,7 @@ def no_python(host: str, *, too_old: str, chosen: str | None) -> LaunchError:
     if chosen is not None:
         what = f"{chosen} is no Python 3.6 or newer with zlib"
     elif too_old:
-        what = f"its Python is older than 3.6 or has no zlib: {too_old}"
+        what = f"its Python is older than 3.6 or has no zlib: {brief(too_old)}"
     else:
         what = "it has no python3 that corral finds"
     return LaunchError(
@@ -166,7 +166,7 @@ def no_python(host: str, *, too_old: str, chosen: str | None) -> LaunchError:
 def program_failed(host: str, *, stderr: str, code: int | None) -> LaunchError:
     """Explain that the agent's program ended without an answer."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    said = lines[-1] if lines else f"it ended with {code}"
+    said = brief(lines[-1]) if lines else f"it ended with {code}"
     return LaunchError(f"{host}: the agent did not start: {said}", hint="see its disk and memory")
 
 

@@ -21,7 +21,7 @@ import msgspec
 
 from corral import agent
 from corral.failpoint import around
-from corral.fleet.base import AgentStart, LaunchError, something_left
+from corral.fleet.base import AgentStart, LaunchError, brief, refusal, something_left
 from corral.fleet.bootstrap import Payload
 from corral.model.host import LOCAL
 
@@ -199,15 +199,11 @@ def _run(words: list[str], line: bytes, seconds: float) -> subprocess.CompletedP
 
 
 def _silent(done: subprocess.CompletedProcess[bytes]) -> LaunchError:
-    last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    last = brief(done.stderr.decode(errors="replace").strip().rpartition("\n")[2])
     return LaunchError(f"{LOCAL}: the agent did not start: {last or done.returncode}")
 
 
 def _checked(said: dict[str, Any]) -> dict[str, Any]:
     if "error" in said:
-        raise LaunchError(
-            f"{LOCAL}: {said['error']}",
-            hint=str(said.get("hint") or "") or None,
-            nothing_left=True,
-        )
+        raise refusal(said, host=LOCAL)
     return said

@@ -20,7 +20,7 @@ import msgspec
 from corral.agent import LEFT
 from corral.failpoint import around
 from corral.fleet import bootstrap, diagnosis
-from corral.fleet.base import AgentStart, Joined, LaunchError, something_left, understood
+from corral.fleet.base import AgentStart, Joined, LaunchError, refusal, something_left, understood
 from corral.fleet.bootstrap import Payload
 from corral.fleet.relay import Login
 
@@ -148,11 +148,7 @@ class SshLauncher:
         if said is None:
             raise await self._ended(process, login)
         if "error" in said:
-            raise LaunchError(
-                f"{self._spec.name}: {said['error']}",
-                hint=str(said.get("hint") or "") or None,
-                nothing_left=True,
-            )
+            raise refusal(said, host=self._spec.name)
         return said
 
     def _silent(self, login: Login) -> LaunchError:
