@@ -2326,6 +2326,9 @@ class Disk:
         self.said = os.path.join(self.folder, b"said")  # TICKET.result, TICKET.progress
         self.silent_ns = None  # time of `said` as long as no task has ever put anything there
         self.clean = {}  # slot -> inputs linked in its folder, all else being as it was made
+        self.altered = (
+            set()
+        )  # digests of inputs that some task wrote into, as root may: copied since
         self.files = {}  # (slot, "stdout"|"stderr") -> descriptor
         self.lost = {}  # the same -> bytes gone from behind the head, and not as a hole
         self.ring = None
@@ -2593,10 +2596,10 @@ class Disk:
             return path
         self.clean.pop(slot, None)
         self._empty(path)
-        for name, digest, mode, _ in linked:
-            self._link(digest, mode, path, name)
+        links = [self._link(digest, mode, path, name) for name, digest, mode, _ in linked]
         os.utime(path, ns=(TIDY_NS, TIDY_NS))
-        if not any("/" in name for name, _, _, _ in linked):  # below, a change would not be seen
+        # below, or in a copy, a change would not be seen
+        if all(links) and not any("/" in name for name, _, _, _ in linked):
             self.clean[slot] = linked
         return path
 
@@ -2620,6 +2623,7 @@ class Disk:
         digest, mode = item["sha256"], cas_mode(item)
         inode = self.has(digest, mode, item["size"])
         if inode is None:
+            self.altered.add(digest)
             raise Altered(digest, mode)
         return item["path"], digest, mode, inode
 
@@ -2664,13 +2668,18 @@ class Disk:
         return self.littered
 
     def _link(self, digest, mode, folder, name):
+        """Put a stored file into a folder; say whether by a link, else it is a copy."""
         path = self._inside(folder, name)
-        try:
-            os.link(self._stored(digest, mode), path)
-        except FileExistsError:
-            raise
-        except OSError:  # a file system without hard links, or too many to this file
-            copy(self._stored(digest, mode), path, int(mode, 8))
+        if digest not in self.altered:
+            try:
+                os.link(self._stored(digest, mode), path)
+                return True
+            except FileExistsError:
+                raise
+            except OSError:  # a file system without hard links, or too many to this file
+                pass
+        copy(self._stored(digest, mode), path, int(mode, 8))
+        return False
 
     def streams(self, slot):
         """Give the descriptors for a task's stdout and stderr; empty files."""

@@ -194,6 +194,17 @@ def test_altered_input_is_fetched_again(bed: Bed) -> None:
     assert len(bed.master.fetched) == 2
 
 
+def test_input_that_tasks_write_into_is_copied_once_it_was_altered(bed: Bed) -> None:
+    """Bug: it was fetched anew for every task, and tasks beside one another shared its bytes."""
+    bed.master.slots = 1
+    bed.start(slots=1)
+    inputs = (bed.master.ship("data", b"good\n"), bed.master.ship("sub/more", b"fine\n"))
+    line = "cat data sub/more; chmod 644 data sub/more; echo bad > data; echo bad > sub/more"
+    reports = bed.run(*(lease(n, line=line) for n in range(1, 7)), inputs=inputs)
+    assert [report.stdout.inline for report in reports] == [b"good\nfine\n"] * 6
+    assert len(bed.master.fetched) == 4
+
+
 def test_replaced_input_is_linked_again(bed: Bed) -> None:
     bed.master.slots = 1
     bed.start(slots=1)
