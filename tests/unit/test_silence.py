@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from corral.engine import exchange, upkeep
+from corral.engine import exchange, queries, upkeep
 from corral.ids import Incarnation
 from corral.protocol import Report
 from corral.scheduler import health
@@ -330,6 +330,9 @@ def test_a_quarantined_host_proves_itself_with_one_task() -> None:
         [lease] = leases  # one at a time, for it has not succeeded yet
         leases = bad.say(ended(lease.ticket, exit_code=1)).leases
     assert hosts(world)["bad"] == "quarantined"
+    with world.store.reader() as reader:
+        [said] = [host.reason for host in queries.known_hosts(reader) if host.name == "bad"]
+    assert said == "3 failures blamed on it, 0 successes; the last: exit 1"
     assert leases == bad.say().leases == ()
     with world.store.reader() as reader:
         [(host, _)] = reader.rows("hosts_quarantined")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from corral.store.base import Tx
 
 MOST_AGAIN = 100  # attempts of a task; a program that still asks for another never will be content
+LAST = 200  # characters of the failure that has a host quarantined
 NO_VERDICT = "no verdict"  # how the reason of a pause by `no_verdict` begins
 
 
@@ -187,7 +188,7 @@ def fail(
         return  # nobody failed: it is known now what the task needs
     tx.change("failure_count_add", known.run, known.generation, kind or "rejected", known.host)
     if decision.blame == "host":
-        _blame_host(tx, known, now=now, usable=others + 1)
+        _blame_host(tx, known, message, now=now, usable=others + 1)
     if not successes and not trusted:
         _pause_if_bad(tx, known, now=now, usable=others + 1)
 
@@ -245,13 +246,16 @@ def _settle(tx: Tx, known: Known, reason: Reason) -> None:
         tx.tell("work")
 
 
-def _blame_host(tx: Tx, known: Known, *, now: float, usable: int) -> None:
+def _blame_host(tx: Tx, known: Known, message: str, *, now: float, usable: int) -> None:
     tx.change("host_run_blame", known.host, known.run)
     record = health.HostRecord(*(tx.row("host_run_get", known.host, known.run) or (0, 0, 0)))
     if not health.sick(record, usable_hosts=usable):
         return
     name = tx.value("host_name", known.host)
-    text = f"{record.blamed} failures blamed on it, {record.successes} successes"
+    text = (
+        f"{record.blamed} failures blamed on it, {record.successes} successes; the last:"
+        f" {message[:LAST]}"
+    )
     tx.change("host_set", known.host, "quarantined", text)
     events.add(
         tx, now, "quarantined", run=known.run, name=known.run_name, host=name, text=text,
