@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
 from corral.fleet import diagnosis
@@ -306,3 +309,21 @@ def test_of_a_long_line_the_beginning_is_shown() -> None:
     ):
         assert error.message.endswith("x" * 299 + "…")
         assert len(error.message) < 400
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"),
+    [
+        (errno.EMFILE, "ulimit -n"),
+        (errno.ENFILE, "end other processes"),
+        (errno.EAGAIN, "ulimit -u"),
+        (errno.ENOMEM, "end other processes"),
+        (errno.ENOENT, "install OpenSSH"),
+        (errno.EACCES, "install OpenSSH"),
+    ],
+)
+def test_what_is_short_on_this_machine_is_no_missing_program(number: int, way_out: str) -> None:
+    error = diagnosis.not_started("h1", ssh="ssh", error=OSError(number, os.strerror(number)))
+    assert str(error) == f"h1: cannot start ssh: {os.strerror(number)}"
+    assert way_out in str(error.hint)
+    assert error.retryable is ("install" not in way_out)

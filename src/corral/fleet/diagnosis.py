@@ -6,6 +6,7 @@ no codes for these, only sentences; they have been the same for many years and a
 
 from __future__ import annotations
 
+import errno
 import re
 import shlex
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 
 # What ssh says last of a host that another program (a jump host's ssh) should have got it to.
 ON_THE_WAY = re.compile(r"connection .*UNKNOWN port", re.IGNORECASE)
+
+SHORT = {  # what this machine may have too little of, for a time
+    errno.EMFILE: "raise `ulimit -n` here: each host takes two open files",
+    errno.ENFILE: "end other processes here: all together have too many files open",
+    errno.EAGAIN: "raise `ulimit -u` here, or end other processes",
+    errno.ENOMEM: "end other processes here",
+}
 
 
 class Sign(NamedTuple):
@@ -135,6 +143,15 @@ def ssh_failed(spec: HostSpec, *, ssh: str, code: int | None, stderr: str) -> La
 def look_there(spec: HostSpec, *, ssh: str) -> str:
     """Tell the user how to see for himself what a login says."""
     return f"look for yourself: {ssh} {_login(spec)} true"
+
+
+def not_started(host: str, *, ssh: str, error: OSError) -> LaunchError:
+    """Explain that ssh itself could not be started on this machine."""
+    return LaunchError(
+        f"{host}: cannot start {ssh}: {error.strerror}",
+        hint=SHORT.get(error.errno or 0, "install OpenSSH's client, or set --ssh"),
+        retryable=error.errno in SHORT,
+    )
 
 
 def other_command(host: str, *, ssh: str, noise: str, code: int | None) -> LaunchError:

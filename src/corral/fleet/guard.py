@@ -74,6 +74,8 @@ class Guard:
                 )
         finally:
             os.close(theirs)
+            if self._process is None:
+                os.close(self._pipe)
 
     def _tell(self, words: bytes) -> None:
         if self._process is None:  # closed: a login that ends later was ended with it

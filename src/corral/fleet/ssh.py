@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import shlex
 import signal
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from corral import openfiles
 from corral.agent import LEFT
 from corral.failpoint import around
 from corral.fleet import bootstrap, diagnosis
@@ -48,6 +50,7 @@ LOGIN_S = 40.0  # to be let in: ConnectTimeout for each jump, keys, a slow start
 GOODBYE_S = 2.0  # ssh ends by itself when the host has hung up
 RELAY_ENDS: dict[int, Ending] = {0: "gone", LEFT: "left"}  # its exit code is ssh's
 STDERR = 16384  # bytes kept of what ssh says
+SPARE_FILES = 32  # that logins leave to the database, to results and to what comes in
 
 
 class SshChannel:
@@ -198,29 +201,14 @@ class _Process(asyncio.Protocol):
         The session keeps the terminal's Ctrl-C away from it: to drain, the connection is needed.
 
         Raises:
-            LaunchError: There is no such program.
+            LaunchError: There is no such program, or no room for one more.
         """
         loop = asyncio.get_running_loop()
-        guard.stand_by()
-        ours, theirs = socket.socketpair()
-        mine, its = socket.socketpair()
-        with theirs, its:
-            try:
-                with around("ssh.start"):
-                    process = subprocess.Popen(  # noqa: ASYNC220  (a vfork: a millisecond)
-                        words,
-                        stdin=theirs.fileno(),
-                        stdout=theirs.fileno(),
-                        stderr=its.fileno(),
-                        start_new_session=True,
-                    )
-            except OSError as error:
-                ours.close()
-                mine.close()
-                raise LaunchError(
-                    f"{name}: cannot start {words[0]}: {error.strerror}",
-                    hint="install OpenSSH's client, or set --ssh",
-                ) from error
+        try:
+            guard.stand_by()
+            process, ours, mine = _spawn(words)
+        except OSError as error:
+            raise diagnosis.not_started(name, ssh=words[0], error=error) from error
         guard.begun(process.pid)
         one = cls(process, guard)
         try:
@@ -276,6 +264,33 @@ class _Process(asyncio.Protocol):
             except subprocess.TimeoutExpired:
                 self.kill()
                 return self._process.wait()
+
+
+def _spawn(words: list[str]) -> tuple[subprocess.Popen[bytes], socket.socket, socket.socket]:
+    """Start ssh; gives our ends of its stdin and stdout, and of its stderr.
+
+    Raises:
+        OSError: It cannot be started, or would take open files that the master itself needs.
+    """
+    with contextlib.ExitStack() as kept, contextlib.ExitStack() as given:
+        ours, theirs = socket.socketpair()
+        kept.enter_context(ours)
+        given.enter_context(theirs)
+        mine, its = socket.socketpair()
+        kept.enter_context(mine)
+        given.enter_context(its)
+        if openfiles.room_above(its.fileno()) < SPARE_FILES:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        with around("ssh.start"):
+            process = subprocess.Popen(
+                words,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
+                stderr=its.fileno(),
+                start_new_session=True,
+            )
+        kept.pop_all()
+        return process, ours, mine
 
 
 def _destination(spec: HostSpec) -> list[str]:

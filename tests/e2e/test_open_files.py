@@ -1,0 +1,41 @@
+"""How many hosts can a master keep where few files may be open, and what do tasks see of that?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.corral import Corral
+
+# Not a host: ssh that "logs in" to this very machine.
+SSH = """#!/bin/sh
+for word; do [ "$word" = -G ] && exit 1; done
+for command; do :; done
+exec /bin/sh -c "$command"
+"""
+
+
+@pytest.fixture
+def remote(corral: Corral) -> Corral:
+    """The command line, whose every host is this machine."""
+    program = corral.write("ssh", SSH, executable=True)
+    corral.environment["CORRAL_SSH"] = str(program)
+    return corral
+
+
+def limit(remote: Corral, words: str) -> None:
+    """Have corral started by a shell with limits of its own."""
+    remote.prefix = ("/bin/sh", "-c", f'{words} && exec "$@"', "sh")
+
+
+@pytest.mark.timeout(60)  # agents on two cores
+def test_where_files_are_short_some_hosts_work_and_the_way_out_is_said(remote: Corral) -> None:
+    """Bug: the others were refused for good for want of ssh, and the results could not be written."""
+    limit(remote, "ulimit -n 64")
+    done = remote("run", "-j1", "-w", "far[1-25]", "echo {1..30}")
+    assert remote.output("echo").split() == [str(number) for number in range(1, 31)]
+    assert "Too many open files" in done.stderr
+    assert "raise `ulimit -n`" in done.stderr
+    assert "OpenSSH" not in done.stderr
