@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 # Not a host: ssh that "logs in" to this very machine.
 SSH = """#!/bin/sh
 for word; do [ "$word" = -G ] && exit 1; done
+ulimit -Sn >> {folder}/ssh.txt
+sed -n 's/^Max open files *\\([0-9]*\\) .*/\\1/p' /proc/$PPID/limits >> {folder}/master.txt
 for command; do :; done
 exec /bin/sh -c "$command"
 """
@@ -20,7 +22,7 @@ exec /bin/sh -c "$command"
 @pytest.fixture
 def remote(corral: Corral) -> Corral:
     """The command line, whose every host is this machine."""
-    program = corral.write("ssh", SSH, executable=True)
+    program = corral.write("ssh", SSH.replace("{folder}", str(corral.folder)), executable=True)
     corral.environment["CORRAL_SSH"] = str(program)
     return corral
 
@@ -39,3 +41,20 @@ def test_where_files_are_short_some_hosts_work_and_the_way_out_is_said(remote: C
     assert "Too many open files" in done.stderr
     assert "raise `ulimit -n`" in done.stderr
     assert "OpenSSH" not in done.stderr
+
+
+def test_a_master_of_hosts_may_open_more_and_what_it_starts_has_the_limit_of_the_user(
+    remote: Corral,
+) -> None:
+    limit(remote, "ulimit -Sn 300 && ulimit -Hn 500")
+    seen = {name: remote.folder / f"{name}.txt" for name in ("ssh", "master", "check")}
+    remote.write("check.sh", f"#!/bin/sh\nulimit -Sn >> {seen['check']}\n", executable=True)
+    here = "touch %s-$CORRAL_HOST; until test -e %s-far -a -e %s-localhost; do sleep 0.05; done"
+    both = here.replace("%s", str(remote.folder / "on"))  # neither host takes both tasks
+    command = f"ulimit -Sn; ulimit -Hn; {both}; : {{1,2}}"
+    remote("run", "-j1", "-w", "far,localhost", "--check", "./check.sh", command)
+    assert remote.output("ulimit").split() == ["300", "500"] * 2
+    assert {row["host"] for row in remote.rows("ulimit")} == {"localhost", "far"}
+    assert set(seen["ssh"].read_text().split()) == {"300"}
+    assert set(seen["master"].read_text().split()) == {"500"}
+    assert set(seen["check"].read_text().split()) == {"300"}

@@ -40,12 +40,23 @@ def test_a_login_that_has_no_room_is_tried_again_and_leaves_nothing(files: int) 
     asyncio.run(_log_in(files))
 
 
+def test_a_missing_program_is_named_though_a_shell_would_start_it() -> None:
+    guard = Guard()
+    with at_most(100), pytest.raises(LaunchError) as caught:  # not the limit we began with
+        asyncio.run(_launcher("/nowhere/ssh", guard).ask("check", {}))
+    guard.close()
+    assert str(caught.value) == "h1: cannot start /nowhere/ssh: No such file or directory"
+    assert not caught.value.retryable
+
+
+def _launcher(ssh: str, guard: Guard) -> SshLauncher:
+    doors = Doors(_nowhere, asyncio.Protocol)
+    return SshLauncher(HostSpec(name="h1", ssh=ssh), doors=doors, gates=Gates(), guard=guard)
+
+
 async def _log_in(files: int) -> None:
     guard = Guard()
-    launcher = SshLauncher(
-        HostSpec(name="h1", ssh="true"),
-        doors=Doors(_nowhere, asyncio.Protocol), gates=Gates(), guard=guard,
-    )  # fmt: skip
+    launcher = _launcher("true", guard)
     before = _open()
     with at_most(files), pytest.raises(LaunchError) as caught:
         await launcher.ask("check", {})

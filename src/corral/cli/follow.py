@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from corral import environment
+from corral import environment, openfiles
 from corral.cli import hostnews
 from corral.cli.hostnews import HostNews
 from corral.cli.output import plain, talk
@@ -208,7 +208,8 @@ def start_detached(folder: StateFolder) -> None:
     log = folder.path / "logs" / "master.log"
     with log.open("ab") as out, around("follow.detach"):
         subprocess.Popen(
-            [sys.executable, "-P", "-m", "corral", "_master"],  # -P: never a json.py of the user's
+            # -P: never a json.py of the user's
+            openfiles.as_started([sys.executable, "-P", "-m", "corral", "_master"]),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,

@@ -11,6 +11,7 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from corral import openfiles
 from corral.failpoint import around
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ async def endpoint(spec: HostSpec, ssh: Sequence[str]) -> str:
     try:
         with around("gate.start"):
             process = await asyncio.create_subprocess_exec(
-                *words, "--", spec.host or spec.name,
+                *openfiles.as_started(words), "--", spec.host or spec.name,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.DEVNULL,

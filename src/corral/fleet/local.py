@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from corral import agent
+from corral import agent, openfiles
 from corral.failpoint import around
 from corral.fleet.base import AgentStart, LaunchError, brief, refusal, something_left
 from corral.fleet.bootstrap import Payload
@@ -178,7 +178,7 @@ def _run(words: list[str], line: bytes, seconds: float) -> subprocess.CompletedP
     try:
         with around("local.run"):
             return subprocess.run(
-                [sys.executable, "-I", "-S", *words],
+                openfiles.as_started([sys.executable, "-I", "-S", *words]),
                 input=line,
                 capture_output=True,
                 timeout=seconds,

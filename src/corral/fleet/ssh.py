@@ -283,7 +283,7 @@ def _spawn(words: list[str]) -> tuple[subprocess.Popen[bytes], socket.socket, so
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         with around("ssh.start"):
             process = subprocess.Popen(
-                words,
+                openfiles.as_started(words),
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=its.fileno(),

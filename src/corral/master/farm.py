@@ -11,6 +11,7 @@ import logging
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from corral import openfiles
 from corral.engine import queries, upkeep
 from corral.errors import StoreError
 from corral.fleet.gate import Gates
@@ -163,6 +164,7 @@ class Farm:
     def _launcher(self, spec: HostSpec) -> Launcher:
         if spec.is_here:
             return LocalLauncher(doors=self._doors)
+        openfiles.raise_limit()  # each login takes two
         return SshLauncher(spec, doors=self._doors, gates=self._gates, guard=self._guard)
 
     def _begin(self, keeper: HostKeeper) -> None:

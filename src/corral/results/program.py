@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, Self
 
 import msgspec
 
+from corral import openfiles
 from corral.errors import UsageError
 from corral.failpoint import around
 from corral.model.base import Frozen
@@ -203,7 +204,7 @@ def _start(
     try:
         with around("program.start"):
             return subprocess.Popen(
-                argv,
+                openfiles.as_started(argv),
                 cwd=folder,
                 stdin=subprocess.PIPE,
                 stdout=out,
