@@ -58,3 +58,11 @@ def test_a_master_of_hosts_may_open_more_and_what_it_starts_has_the_limit_of_the
     assert set(seen["ssh"].read_text().split()) == {"300"}
     assert set(seen["master"].read_text().split()) == {"500"}
     assert set(seen["check"].read_text().split()) == {"300"}
+
+
+def test_who_asks_many_hosts_may_open_more(remote: Corral) -> None:
+    limit(remote, "ulimit -Sn 20 && ulimit -Hn 500")
+    done = remote("hosts", "check", "-w", "far[1-5]")
+    assert "Too many open files" not in done.stdout + done.stderr
+    assert set((remote.folder / "master.txt").read_text().split()) == {"500"}
+    assert set((remote.folder / "ssh.txt").read_text().split()) == {"20"}

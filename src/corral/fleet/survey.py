@@ -8,7 +8,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from corral import ids
+from corral import ids, openfiles
 from corral.fleet.base import Doors, LaunchError, understood
 from corral.fleet.gate import Gates
 from corral.fleet.guard import Guard
@@ -60,6 +60,7 @@ async def _survey(
     words: Mapping[str, Any],
     kind: type[T],
 ) -> list[Answered[T]]:
+    openfiles.raise_limit()  # each login takes two
     with closing(Guard()) as guard:
         ways = _Ways(Gates(), guard)
         async with asyncio.TaskGroup() as group:
