@@ -249,6 +249,24 @@ def test_a_folder_ships_what_its_links_lead_to_once(
     assert corral.output("find").split() == ["data/1", "data/link/2", "data/link/deep/3"]
 
 
+@pytest.mark.parametrize(
+    ("options", "line", "noted"),
+    [
+        ((), "cat d.txt ./d.txt; true {n=1}", True),
+        (("--push", "d.txt"), "cat d.txt ./d.txt; true {n=1}", False),
+        ((), "cat {<d.txt} d.txt; true {n=1}", False),
+        (("--push", "d.txt"), "true <d.txt; cat other {n=1}", True),
+    ],
+)
+def test_a_file_that_is_shipped_is_not_said_to_stay(
+    corral: Corral, options: tuple[str, ...], line: str, *, noted: bool
+) -> None:
+    """Bug: the preview told to --push what was pushed, or had a mark elsewhere in the line."""
+    corral.write("d.txt", "")
+    corral.write("other", "")
+    assert ("is here and not shipped" in corral("run", "-n", *options, line).stderr) == noted
+
+
 @pytest.mark.parametrize("word", ["--push=data", "{<data/}"])
 def test_a_name_that_is_no_utf8_is_not_shipped(corral: Corral, word: str) -> None:
     """Bug: the master died of it, with a traceback."""

@@ -254,6 +254,7 @@ def _job(
     parsed = _with_checks(parsed, asked.file, folder)
     ship = shipping.loads(asked.file, parsed.ship, folder)
     shipping.refuse_doubles(parsed.command, ship)
+    parsed = _replace(parsed, {"notes": shipping.without_shipped(parsed.notes, ship)})
     return Job(asked=asked, parsed=parsed, ship=ship)
 
 

@@ -10,6 +10,7 @@ from corral.errors import UsageError
 from corral.model.base import Frozen
 from corral.model.run import Input
 from corral.work.axes import check_text
+from corral.work.programs import LEFT
 from corral.work.render import place, value_inputs
 
 if TYPE_CHECKING:
@@ -142,6 +143,16 @@ def refuse_doubles(command: Command, loads: Iterable[Load]) -> None:
                 f"{file.source} is shipped, and made from a template as well",
                 hint="rename one of them",
             )
+
+
+def without_shipped(notes: Iterable[str], loads: Iterable[Load]) -> tuple[str, ...]:
+    """Leave out the notes of files that stay here, if they do not: a mark or ``--push`` takes them."""
+    places = {_clean(file.place) for load in loads for file in load.files}
+    return tuple(
+        note
+        for note in notes
+        if LEFT not in note or _clean(place(note.partition(LEFT)[0])) not in places
+    )
 
 
 def sizes(loads: Iterable[Load], root: Path) -> list[tuple[str, int]]:

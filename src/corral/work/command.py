@@ -898,7 +898,7 @@ class _Parser:
         if is_program:
             self.notes.append(f"{path} is looked for in PATH; the file here is ./{path}")
         else:
-            self.notes.append(f"{path} is here and not shipped: {{<{path}}} or --push {path}")
+            self.notes.append(f"{path}{programs.LEFT}{{<{path}}} or --push {path}")
 
     def _ship_folders(self) -> None:
         """Ship what lies in the folders that a pattern matched: to every task, not to one."""

@@ -136,9 +136,7 @@ def shipped(
         seen.add(head)
         for path, travels in _files_of(line, ours, shell=shell):
             (found if travels and not _is_outside(path) else left)[path] = None
-    notes += [
-        f"{path} is here and not shipped: --push {path}" for path in left if path not in found
-    ]
+    notes += [f"{path}{programs.LEFT}--push {path}" for path in left if path not in found]
     return list(found)
 
 

@@ -15,6 +15,8 @@ from corral.work.words import KEYWORDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+LEFT = " is here and not shipped: "  # what a note says of a file, before it says how to ship it
+
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*\+?=")
 _WRAPPERS = frozenset(
     [
