@@ -50,5 +50,5 @@ def _tell(changed: Changed, said: str, *, as_json: bool) -> None:
     if as_json:
         output.print_json({"changed": changed})
     else:
-        tasks = f"{changed.tasks} task{'' if changed.tasks == 1 else 's'}"
+        tasks = output.counted(changed.tasks, "task")
         output.talk(said.format(name=changed.name, tasks=tasks))

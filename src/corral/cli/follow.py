@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from corral import environment, openfiles
 from corral.cli import hostnews
 from corral.cli.hostnews import HostNews
-from corral.cli.output import plain, talk
+from corral.cli.output import counted, plain, talk
 from corral.cli.progress import Progress
 from corral.cli.stream import Stream
 from corral.client import Client
@@ -375,7 +375,7 @@ class _Follower:
         if left:
             talk(
                 f"{ended.name}: another command has taken its place, which names "
-                f"{_count(ended.tasks, 'task')}; the rest of this one runs when it is given again"
+                f"{counted(ended.tasks, 'task')}; the rest of this one runs when it is given again"
             )
 
     def _print_new(self, stream: Stream, run: RunId) -> None:
@@ -549,7 +549,7 @@ class _Beside:
 
 def summary(submitted: Submitted) -> str:
     """Say in a line what became of a submission."""
-    parts = [f"{submitted.name}: {_count(submitted.tasks, 'task')}"]
+    parts = [f"{submitted.name}: {counted(submitted.tasks, 'task')}"]
     if submitted.why_fresh:
         parts.append(f"{plain(submitted.why_fresh)}: all start afresh")
     elif submitted.kept or submitted.again:
@@ -573,10 +573,6 @@ def news(submitted: Submitted, name: str) -> str:
     """Say what the preview could not know: the name it got, what is kept, why all is fresh."""
     known = submitted.why_fresh or submitted.kept or submitted.again or submitted.name != name
     return summary(submitted) if known else ""
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 def relative(path: str) -> str:

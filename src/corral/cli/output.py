@@ -102,6 +102,11 @@ def when(at: datetime | None) -> str:
     return "-" if at is None else at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def counted(number: int, word: str) -> str:
+    """Write so many of what a word means."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
 def shorten(text: str, width: int) -> str:
     """Cut a text for a table."""
     one_line = " ".join(text.split())

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from corral.cli import output
-from corral.cli.output import plain
+from corral.cli.hostnews import WELL, summary
+from corral.cli.output import counted, plain
 from corral.engine import judge, queries
 from corral.hosts import hostset
 from corral.model.needs import Needs
@@ -38,7 +39,7 @@ def command(run_and_task: tuple[str, ...], *, as_json: bool) -> None:
             return
         run, number = output.run_maybe_task(reader, run_and_task)
         if number is None:
-            sentences = _of_run(run, served=served)
+            sentences = _of_run(reader, run, served=served)
             sentences += _of_needs(reader, run) if run.counts["waiting"] else []
             tickets = []
         else:
@@ -111,21 +112,26 @@ def _of_host(host: Host) -> list[str]:
     return sentences + [text for text in (host.note, host.unclean) if text]
 
 
-def _of_run(run: Run, *, served: bool) -> list[str]:
+def _of_run(reader: Reader, run: Run, *, served: bool) -> list[str]:
     waiting, active = run.counts["waiting"], run.counts["active"]
+    left = counted(waiting, "task")
     match run.state:
         case "done":
             failed = run.counts["failed"]
             if failed:
                 return [f"{run.name} is done; {failed} failed: corral tasks {run.name} failed"]
-            return [f"{run.name} is done: all {run.counts['done']} tasks have a result."]
+            done = run.counts["done"]
+            have = "its task has" if done == 1 else f"all {done} tasks have"
+            return [f"{run.name} is done: {have} a result."]
         case "open" if not served:
             return [
                 f"{run.name} is open, but nobody serves it: its master ended.",
                 f"corral resume {run.name} goes on; nothing that is done is run again.",
             ]
         case "open":
-            return [f"{run.name} is under way: {active} tasks run, {waiting} wait for a slot."]
+            begun = f"{counted(active, 'task')} {'runs' if active == 1 else 'run'}"
+            rest = f"{waiting} {'waits' if waiting == 1 else 'wait'} for a slot"
+            return [f"{run.name} is under way: {begun}, {rest}.", *_of_hosts(reader, run)]
         case "paused" if run.reason == "asked":
             return [f"{run.name} was paused: corral unpause {run.name} goes on."]
         case "paused" if run.reason.startswith(judge.NO_VERDICT):
@@ -140,15 +146,23 @@ def _of_run(run: Run, *, served: bool) -> list[str]:
             ]
         case "halted" if run.reason:
             return [
-                f"{run.name} halted by itself with {waiting} tasks left: {run.reason}.",
+                f"{run.name} halted by itself with {left} left: {run.reason}.",
                 f"go on all the same: corral resume {run.name}",
             ]
         case "halted":
-            return [f"{run.name} was stopped with {waiting} tasks left: corral resume {run.name}"]
+            return [f"{run.name} was stopped with {left} left: corral resume {run.name}"]
         case "cancelled":
             return [f"{run.name} was cancelled: corral retry {run.name} gives its tasks out again."]
         case _:
             return [f"{run.name} is being prepared: its tasks are being written."]
+
+
+def _of_hosts(reader: Reader, run: Run) -> list[str]:
+    """Say on which hosts a run is, if there is anything to say of them."""
+    hosts = queries.hosts_of(reader, run.id)
+    odd = [host.name for host in hosts if host.state not in WELL]
+    more = f": corral why {odd[0]}" if odd else "."
+    return [f"It is on {text}{more}"] if (text := summary(hosts)) else []
 
 
 def _of_needs(reader: Reader, run: Run) -> list[str]:
@@ -191,7 +205,7 @@ def _of_task(reader: Reader, run: Run, detail: TaskDetail, *, served: bool) -> l
             ]
         case "waiting":
             before = f" after {task.reason}" if task.reason else ""
-            why = [*_of_run(run, served=served), *_of_needs(reader, run)]
+            why = [*_of_run(reader, run, served=served), *_of_needs(reader, run)]
             return [f"{name} waits{before}.", *why]
         case _:
             again = f"corral retry {run.name} {task.number}"
