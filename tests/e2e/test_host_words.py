@@ -67,6 +67,14 @@ def test_of_what_a_host_says_a_line_is_told(
     assert not {"\x1b", "\x07", "\x9b"} & set(said)
 
 
+def test_a_workdir_with_our_name_in_it_is_shown_whole(corral: Corral) -> None:
+    """Bug: of ``/data/corral-work`` only ``/data`` was shown."""
+    base = corral.folder / "corral-work"
+    base.mkdir()
+    corral.write("hosts.toml", f'[hosts.localhost]\nworkdir = "{base}"\n')
+    assert f"  {base}  " in corral("hosts", "check").stdout
+
+
 # ---------------------------------------------------------------- corral reap
 
 

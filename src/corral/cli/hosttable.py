@@ -12,6 +12,7 @@ from corral.cli.hostnews import ANYONE, plain_reason
 from corral.cli.output import plain
 from corral.hosts import hostset
 from corral.model.base import Frozen
+from corral.model.host import base_of
 from corral.units import show_size
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def traits(answer: Answered[Checked], facts: Facts) -> Traits:
             facts.python,
             str(facts.cores),
             show_size(facts.memory),
-            facts.folder.partition("/corral-")[0],
+            base_of(facts.folder),
             "ok" if abs(off) <= CLOCK_S else f"{off:+.0f} s",
         ),
         low_disk=facts.disk_free < LOW_DISK,

@@ -46,6 +46,11 @@ def is_plain_path(text: str) -> bool:
     return bool(_PLAIN_PATH.fullmatch(text))
 
 
+def base_of(folder: str) -> str:
+    """Give BASE of an agent's folder, which is ``BASE/corral-UID/OWNER/INCARNATION``."""
+    return folder.rpartition("/corral-")[0]
+
+
 class AgentRow(Frozen, frozen=True, kw_only=True):
     """One start of an agent, as the store knows it."""
 
@@ -81,9 +86,7 @@ class HostSpec(Frozen, frozen=True, kw_only=True):
 
     def passed_over(self, folder: str) -> str:
         """Say that an agent's folder is not in the `workdir` that was given; "" if it is."""
-        base = folder.rpartition("/corral-")[0].rstrip(
-            "/"
-        )  # it is BASE/corral-UID/OWNER/INCARNATION
+        base = base_of(folder).rstrip("/")
         wanted = "" if self.workdir is None else self.workdir.rstrip("/")
         if self.workdir is None or base == wanted:
             return ""
