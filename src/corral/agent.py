@@ -4636,6 +4636,13 @@ COMMANDS = {
 }
 
 
+def refusal(problem):
+    """Say what the system refused, and of which file."""
+    said = problem.strerror or str(problem)
+    file = problem.filename
+    return "%s: %s" % (readable(file), said) if isinstance(file, (str, bytes)) else said
+
+
 def main(words):
     """Run a command, told more by a line of JSON; so is its answer, or what is wrong."""
     given = loads(sys.stdin.buffer.readline().decode())  # it may have read ahead of our source
@@ -4646,7 +4653,11 @@ def main(words):
     except Unusable as problem:
         answer = {"error": str(problem), "hint": problem.hint}
     except OSError as problem:
-        answer = {"error": "cannot start the agent: %s" % problem, "hint": "see its work folder"}
+        what = "start the agent" if words[0] in ("start", "join") else words[0]
+        answer = {
+            "error": "cannot %s: %s" % (what, refusal(problem)),
+            "hint": "see its work folder",
+        }
     if answer:
         say(given, answer)
     return int("error" in (answer or ()))

@@ -278,8 +278,9 @@ def test_sweep_kills_what_two_dead_processes_left(bed: Bed) -> None:
 
 
 def test_start_that_cannot_work_says_why(bed: Bed, base: Path) -> None:
-    answer = bed.command("start", bed.config(folder=str(base / "no" / "such")))
-    assert "No such file or directory" in str(answer["error"])
+    folder = base / "no" / "such"
+    answer = bed.command("start", bed.config(folder=str(folder)))
+    assert answer["error"] == f"cannot start the agent: {folder}: No such file or directory"
     bed.start()
 
 
