@@ -52,6 +52,16 @@ def test_the_first_interrupt_drains_and_resume_goes_on(corral: Corral) -> None:
     assert sorted(marks(corral)) == ["1", "2", "3", "4", "5"]
 
 
+def test_an_interrupt_while_tasks_are_written_down_is_answered_at_once(corral: Corral) -> None:
+    """Bug: of a million tasks nothing was heard of Ctrl-C for half a minute."""
+    process = corral.start("run", "echo {1..200000}")
+    wait_until(lambda: corral("ls", code=None).stdout.count("preparing") == 1, seconds=30)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=50)
+    assert process.returncode == 75, err
+    assert "the tasks are being written down; it stops when they are\nno new tasks;" in err
+
+
 def test_the_second_interrupt_kills_what_runs(corral: Corral) -> None:
     process = corral.start("run", "-j2", marked(corral, "sleep 60", "1..4"))
     wait_until(lambda: len(marks(corral)) == 2, what="two tasks run")

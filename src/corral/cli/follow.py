@@ -33,7 +33,7 @@ from corral.model.base import Frozen
 from corral.model.run import Submission
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Generator
     from contextlib import AbstractContextManager
 
     from corral.master.farm import Farm
@@ -243,6 +243,7 @@ class Signals:
     def __init__(self) -> None:
         self._asked: collections.deque[str] = collections.deque()
         self._leave: Callable[[], None] | None = None
+        self._busy = ""  # what is said at once, for the word is taken late
 
     async def heeded(self, going: Awaitable[T]) -> T:
         """Take signals for words while something goes on."""
@@ -260,6 +261,15 @@ class Signals:
             for number in words:
                 loop.remove_signal_handler(number)
 
+    @contextlib.contextmanager
+    def late(self, why: str) -> Generator[None]:
+        """Say why nothing happens yet to whoever asks meanwhile."""
+        self._busy = why
+        try:
+            yield
+        finally:
+            self._busy = ""
+
     def take(self) -> str:
         """Give the next word, "" if there is none."""
         return self._asked.popleft() if self._asked else ""
@@ -271,6 +281,8 @@ class Signals:
     def _hear(self, word: str) -> None:
         if self._leave is None:
             self._asked.append(word)
+            if self._busy and word != "hangup":
+                talk(self._busy)
         elif word != "hangup":  # what is left to do needs no terminal
             self._leave()
 
@@ -325,7 +337,8 @@ class _Follower:
                 await self._session.change(wish.verb, wish.run)
             return wish.run
         assert wish.submission is not None
-        submitted = await self._session.submit(wish.submission)
+        with self._signals.late("the tasks are being written down; it stops when they are"):
+            submitted = await self._session.submit(wish.submission)
         self._told.append(submitted)
         if not wish.quiet and (words := news(submitted, wish.submission.name)):
             talk(words)
