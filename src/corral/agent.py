@@ -83,6 +83,7 @@ UNCLEAN_S = 10.0  # what cannot be killed in this time is named and left
 KILL_AGAIN_S = 0.01  # first pause between two rounds of killing, doubled up to ...
 KILL_PAUSE_S = 0.5
 MEND_S = 10.0  # a process that lived shorter than this is started anew only after a pause
+STOPPING = "stopping"  # why an agent that ends gives back what it has: it takes no more
 YOUNG_DEATHS = 8  # of supervisors in a row: none can live here, as where the folder was removed
 FETCH_TRIES = 3  # for a shipped file that arrives wrong or is refused
 PARTS = 64  # of runs, remembered; more are dropped when no lease needs them
@@ -735,7 +736,7 @@ class Link:
 
     def _take_leases(self, leases):
         if self.stop:
-            self._take_ends([returned(lease["ticket"], "stopping") for lease in leases])
+            self._take_ends([returned(lease["ticket"], STOPPING) for lease in leases])
             return
         fit = [lease for lease in leases if not self._lacks(lease)]
         self._give(fit)
@@ -836,7 +837,7 @@ class Link:
         waiting = list(self.fetching)
         self.fetching.clear()
         self.courier.forget_fetches()
-        self._take_ends([returned(ticket, "stopping") for ticket in waiting])
+        self._take_ends([returned(ticket, STOPPING) for ticket in waiting])
         self._tell({"stop": how})
 
     def _leave(self, now):
@@ -963,7 +964,7 @@ class Link:
             self.mend_at = now + self.mend_pause_s
         if self.stop:
             self.mend_at = None
-            self._take_ends([returned(ticket, "stopping") for ticket in self.queued])
+            self._take_ends([returned(ticket, STOPPING) for ticket in self.queued])
         elif now >= self.mend_at:
             self.mend_at = None
             self._start_supervisor(now)
@@ -1601,7 +1602,7 @@ class Supervisor:
             if ticket in self.queue or ticket in self.tasks or ticket in self.ended:
                 continue
             if self.stop:
-                self._record(returned(ticket, "stopping"))
+                self._record(returned(ticket, STOPPING))
             elif self.short:
                 self._record(returned(ticket, "no room on the disk"))
             else:
@@ -1828,7 +1829,7 @@ class Supervisor:
 
     def _halt(self, how):
         self.stop = how
-        self._return_queue("stopping")
+        self._return_queue(STOPPING)
         if how == "now":
             for task in list(self.tasks.values()):
                 self._end(task, "killed", self.clock.now())
@@ -2326,9 +2327,7 @@ class Disk:
         self.said = os.path.join(self.folder, b"said")  # TICKET.result, TICKET.progress
         self.silent_ns = None  # time of `said` as long as no task has ever put anything there
         self.clean = {}  # slot -> inputs linked in its folder, all else being as it was made
-        self.altered = (
-            set()
-        )  # digests of inputs that some task wrote into, as root may: copied since
+        self.altered = set()  # digests of inputs that a task wrote into, as root may: now copied
         self.files = {}  # (slot, "stdout"|"stderr") -> descriptor
         self.lost = {}  # the same -> bytes gone from behind the head, and not as a hole
         self.ring = None

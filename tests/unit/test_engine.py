@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from corral.agent import STOPPING
 from corral.engine import exchange, judge, queries, upkeep
 from corral.errors import StateError
 from corral.ids import Incarnation
@@ -67,6 +68,17 @@ def test_leases_that_were_never_received_are_granted_again_under_the_same_ticket
     again = [lease.ticket for lease in agent.say().leases]
     assert again == lost
     assert len(world.attempts()) == 2
+
+
+def test_an_agent_that_ends_is_not_given_again_what_it_gives_back(world: World) -> None:
+    """Bug: until its last task was dead it had the others back a hundred times a second."""
+    world.submit("true {1..2}")
+    agent = world.agent(slots=2)
+    running, waiting = agent.take()
+    agent.running = [running]
+    given_back = Report(ticket=waiting, digest="r", ended="returned", message=STOPPING)
+    assert agent.say(given_back).leases == ()
+    assert len(world.agent("a2", host="two").take()) == 1
 
 
 def test_a_report_counts_once_however_often_it_comes(world: World) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from corral.agent import STOPPING
 from corral.engine import events, judge, needs, recall, upkeep
 from corral.engine.judge import Known
 from corral.engine.needs import Stock
@@ -75,7 +76,7 @@ def exchange(tx: Tx, request: Exchange, parts: Parts, now: float) -> Reply | Ref
         agent = _agent(tx, request.incarnation) or agent
     unwanted, held = _compare(tx, agent, request, parts, now)
     parts.hear(request)
-    if request.collects:
+    if request.collects or any(report.message == STOPPING for report in request.reports):
         parts.retiring.add(agent.incarnation)
     if request.bye:
         _goodbye(tx, agent, parts, now)
