@@ -344,11 +344,11 @@ def operator_reruns(simulation: Simulation, host: Host, chance: Random) -> None:
 
 
 def operator_reruns_unheard(simulation: Simulation, host: Host, chance: Random) -> None:
-    """`corral rerun` for what a host has that is not heard; it ends some of it meanwhile."""
+    """`corral rerun` for what a host has that cannot be told; it ends some of it meanwhile."""
     if host.manner.local:
         return
-    host.way.block(UP)
-    simulation.heal_later(20.0, host, partial(host.way.unblock, UP))
+    host.way.block(UP, DOWN)
+    simulation.heal_later(20.0, host, partial(host.way.unblock, UP, DOWN))
     simulation.loop.after(
         chance.uniform(1, 15), lambda: simulation.operator_reruns(simulation.tasks_on(host))
     )

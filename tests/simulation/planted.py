@@ -634,10 +634,6 @@ BUGS: dict[str, tuple[Any, str, Callable[[Any], Any]]] = {
     "answer what was not reported": (exchange, "_take_reports", _answer_all),
     "a dead supervisor's tasks live on": (agent, "slay", _spare_orphans),
     "never forgive a refused login": (HostKeeper, "_serve", _never_forgive),
-    "a halt forgets lost hosts": (
-        SqliteTx, "change",
-        _with_query("attempts_kill_of_run", lambda text: text.replace("or outcome = 'lost'", "")),
-    ),
     "a halt kills nothing": (
         SqliteTx, "change",
         _with_query("attempts_kill_of_run", lambda text: text.replace("kill = 1", "kill = kill")),
