@@ -65,7 +65,7 @@ def bed(standing_bed: Bed) -> Iterator[Bed]:
     try:
         wait_until(lambda: not logins(standing_bed), what="no ssh of ours is left")
     finally:
-        standing_bed[HOST].sh(f"rm -f ~/starts ~/wait ~/go {MARK} /dev/shm/sets")
+        standing_bed[HOST].sh(f"rm -f ~/starts ~/wait ~/setup ~/go {MARK} /dev/shm/sets")
         standing_bed.see_clean()
 
 
@@ -215,9 +215,21 @@ class TestHost:
     def test_a_relay_killed_as_it_ends_an_agent_that_heard_nothing(
         self, remote: Corral, bed: Bed, point: str
     ) -> None:
+        """Its master dies before it has read that the agent stands: its ssh was stopped."""
+        host = bed[HOST]
+        setup = "touch ~/setup; while ! test -e ~/go; do sleep 0.02; done"
+        remote.write("hosts.toml", f'[hosts.{HOST}]\nsetup = "{setup}"\n')
         arm_host(remote, bed, point)
-        with armed(remote, "agents.answer.before", remote.folder / "killed"):
-            remote(*words(HOST), code=-signal.SIGKILL)
+        process = remote.start(*words(HOST))
+        wait_until(host.place("/root/setup").exists)
+        (ssh,) = logins(bed)
+        os.kill(ssh, signal.SIGSTOP)
+        host.sh("touch ~/go")
+        wait_until(lambda: "corral-relay" in {one.name for one in host.processes()})
+        os.kill(guard_of(process.pid), signal.SIGKILL)
+        process.kill()
+        end(process)
+        os.kill(ssh, signal.SIGKILL)
         wait_until(lambda: died_on_host(bed), what="the relay has died")
         see_through(remote, bed)
 

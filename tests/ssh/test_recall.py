@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.corral import Corral
+    from tests.support.hosts import Bed
 
 pytestmark = [
     pytest.mark.system("sshd"),
@@ -24,17 +25,20 @@ TWO = ("-w", "h[1-2]")
 
 
 @pytest.fixture
-def busy(on_farm: Corral) -> Iterator[Corral]:
+def busy(on_farm: Corral, farm: Bed) -> Iterator[Corral]:
     """The command line with h1 and h2, each of two slots; what is left of `long` ends with the test."""
     on_farm.write("hosts.toml", '[hosts."h[1-2]"]\nslots = 2\n')
     yield on_farm
     on_farm("cancel", "long", "--yes")
+    farm["h2"].sh("rm -f ~/go")
 
 
-def test_a_large_task_goes_to_the_idle_host(busy: Corral) -> None:
-    long = "case $(hostname) in h1) sleep 300;; *) sleep 3;; esac; echo {1..4}"
+def test_a_large_task_goes_to_the_idle_host(busy: Corral, farm: Bed) -> None:
+    wait = "until test -e ~/go; do sleep 0.05; done"
+    long = f"case $(hostname) in h1) sleep 300;; *) {wait};; esac; echo {{1..4}}"
     busy("run", "-q", "-d", *TWO, "--no-twins", "--name", "long", long)
     wait_until(lambda: running(busy) == {"h1", "h2"}, seconds=SOON_S)
+    farm["h2"].sh("touch ~/go")
     busy("run", *TWO, "--needs", "cpus=2", "--name", "large", "echo {1..3}", timeout=SOON_S)
     assert {row["host"] for row in busy.rows("large")} == {"h2"}
     assert "h1" in running(busy), "the other host was free: nothing is proven"
