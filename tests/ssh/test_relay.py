@@ -10,7 +10,7 @@ import signal
 import socket
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -306,11 +306,8 @@ def test_hosts_that_died_with_the_master_cost_only_what_ran_there(remote: Corral
     assert sum(again.values()) == 6 + len(ran)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_who_does_not_wait_for_a_last_agent_hears_how_the_run_ended(
-    remote: Corral, bed: Bed, number: signal.Signals
-) -> None:
-    """Bug: Ctrl-C ended with 130 and without a word, though all was done; SIGTERM killed corral."""
+def wait_for_a_last_agent(remote: Corral, bed: Bed) -> tuple[subprocess.Popen[str], IO[str]]:
+    """Have a run wait at its end for h2, which is frozen; gives the command, and its stderr from there."""
     process = begin(remote, bed)
     bed["h2"].write(GO, "")
     wait_until(lambda: done(remote) == 4, what="the other hosts have a task each, h2 has none")
@@ -318,8 +315,17 @@ def test_who_does_not_wait_for_a_last_agent_hears_how_the_run_ended(
     let_go(bed)
     assert process.stderr is not None
     assert any("h2: waiting until nothing of ours runs there" in line for line in process.stderr)
+    return process, process.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_does_not_wait_for_a_last_agent_hears_how_the_run_ended(
+    remote: Corral, bed: Bed, number: signal.Signals
+) -> None:
+    """Bug: Ctrl-C ended with 130 and without a word, though all was done; SIGTERM killed corral."""
+    process, stderr = wait_for_a_last_agent(remote, bed)
     os.kill(process.pid, number)
-    said = process.stderr.read()
+    said = stderr.read()
     assert process.wait() == 0, said
     assert "echo: 6 done\nh2: an agent of this folder may be left: corral reap -w h2\n" in said
     bed["h2"].thaw()
@@ -329,13 +335,7 @@ def test_who_does_not_wait_for_a_last_agent_hears_how_the_run_ended(
 
 def test_a_closed_terminal_at_the_end_is_none(remote: Corral, bed: Bed) -> None:
     """Bug: corral died of it, and left its agents to themselves."""
-    process = begin(remote, bed)
-    bed["h2"].write(GO, "")
-    wait_until(lambda: done(remote) == 4, what="the other hosts have a task each, h2 has none")
-    bed["h2"].freeze()
-    let_go(bed)
-    assert process.stderr is not None
-    assert any("h2: waiting until nothing of ours runs there" in line for line in process.stderr)
+    process, _ = wait_for_a_last_agent(remote, bed)
     os.kill(process.pid, signal.SIGHUP)
     bed["h2"].thaw()
     assert process.wait() == 0

@@ -270,7 +270,7 @@ def test_what_is_to_be_done_is_for_the_host_as_it_is_reached(stderr: str, hint: 
 
 
 def test_what_a_forced_command_says_is_shown_briefly() -> None:
-    error = diagnosis.other_command("gpu07", ssh="ssh", noise="Hi\n" + "x" * 500 + "\n", code=1)
+    error = diagnosis.other_command("gpu07", noise="Hi\n" + "x" * 500 + "\n", code=1)
     assert "it ended with 1" in error.message
     assert error.message.endswith("x" * 120 + "'")
     assert "ForceCommand" in str(error.hint)

@@ -154,7 +154,7 @@ def not_started(host: str, *, ssh: str, error: OSError) -> LaunchError:
     )
 
 
-def other_command(host: str, *, ssh: str, noise: str, code: int | None) -> LaunchError:
+def other_command(host: str, *, noise: str, code: int | None) -> LaunchError:
     """Explain a login that ran something other than what was asked."""
     said = noise.strip().splitlines()
     told = f": {said[-1][:120]!r}" if said else ""

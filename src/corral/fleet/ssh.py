@@ -176,7 +176,7 @@ class SshLauncher:
             return diagnosis.ssh_failed(self._spec, ssh=ssh, code=code, stderr=process.stderr)
         if not login.reached:
             noise = login.noise.decode(errors="replace") or process.stderr
-            return diagnosis.other_command(name, ssh=ssh, noise=noise, code=code)
+            return diagnosis.other_command(name, noise=noise, code=code)
         return diagnosis.program_failed(name, stderr=process.stderr, code=code)
 
 

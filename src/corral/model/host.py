@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from corral.ids import HostId, Incarnation
+from corral.ids import HostId
 from corral.model.base import Frozen
 from corral.model.needs import Offer
 
@@ -49,18 +49,6 @@ def is_plain_path(text: str) -> bool:
 def base_of(folder: str) -> str:
     """Give BASE of an agent's folder, which is ``BASE/corral-UID/OWNER/INCARNATION``."""
     return folder.rpartition("/corral-")[0]
-
-
-class AgentRow(Frozen, frozen=True, kw_only=True):
-    """One start of an agent, as the store knows it."""
-
-    incarnation: Incarnation
-    host: HostId
-    host_name: str
-    request: int  # the newest exchange number that counted
-    state: Literal["starting", "up", "bye", "ended"]
-    folder: str
-    slots: int
 
 
 class HostSpec(Frozen, frozen=True, kw_only=True):
